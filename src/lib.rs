@@ -1,0 +1,8 @@
+//! `proxyd`: a reverse proxy that knows two versions of an application, and moves all traffic from
+//! one to the other in one atomic store, when the new one has proven itself.
+//!
+//! The map, lowest room first. `docs/ARCHITECTURE.md` tells the story; `tests/tidy.rs` holds the
+//! laws of who may import whom.
+
+pub mod model;
+pub mod sync;

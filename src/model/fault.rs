@@ -1,0 +1,184 @@
+//! Why one request failed, who caused it, and how every request ends.
+
+/// Who caused a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The client.
+    Downstream,
+    /// This proxy, or its configuration.
+    Proxy,
+    /// The target.
+    Upstream,
+}
+
+/// Why one request failed. Carries no text and allocates nothing: `proxy::reply` turns it into a
+/// status, the access log into a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Missing, repeated or unusable Host (RFC 9112 §3.2).
+    BadHost,
+    /// The request line is longer than the limit.
+    TargetTooLong,
+    /// The head has more bytes or fields than the limit.
+    HeadTooLarge,
+    /// A method that a reverse proxy does not serve: CONNECT.
+    MethodNotAllowed,
+    /// The Host belongs to another certificate than the SNI (RFC 9110 §15.5.20).
+    Misdirected,
+    /// The body is larger than the limit.
+    BodyTooLarge,
+    /// The client stopped sending its body.
+    BodyTimeout,
+    /// The client's body ended early or broke its framing.
+    BodyBroken,
+    /// The client left before its answer was complete.
+    ClientGone,
+    /// The client stopped taking its answer.
+    SendTimeout,
+    /// No route is for this host.
+    UnknownHost,
+    /// The host is known, the path is not.
+    UnknownPath,
+    /// The drain's deadline, or the end of a shutdown.
+    Cut,
+    /// Something that must not happen did: counted as lost.
+    Internal,
+    /// No target could be connected to: the last one refused, was unreachable or unresolved.
+    Connect,
+    /// … the last one did not answer the connect in time.
+    ConnectTimeout,
+    /// … and none of the pool's targets was healthy.
+    NoHealthyTarget,
+    /// The target sent nothing for too long.
+    ResponseTimeout,
+    /// The target closed or reset the connection before its answer was complete.
+    Reset,
+    /// What the target sent is not HTTP.
+    Protocol,
+}
+
+impl Fault {
+    /// Who caused it.
+    #[must_use]
+    pub fn side(self) -> Side {
+        match self {
+            Self::BadHost
+            | Self::TargetTooLong
+            | Self::HeadTooLarge
+            | Self::MethodNotAllowed
+            | Self::Misdirected
+            | Self::BodyTooLarge
+            | Self::BodyTimeout
+            | Self::BodyBroken
+            | Self::ClientGone
+            | Self::SendTimeout => Side::Downstream,
+            Self::UnknownHost | Self::UnknownPath | Self::Cut | Self::Internal => Side::Proxy,
+            Self::Connect
+            | Self::ConnectTimeout
+            | Self::NoHealthyTarget
+            | Self::ResponseTimeout
+            | Self::Reset
+            | Self::Protocol => Side::Upstream,
+        }
+    }
+
+    /// The word for it in the access log and in `proxy_client_errors_total`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BadHost => "bad_host",
+            Self::TargetTooLong | Self::HeadTooLarge | Self::BodyTooLarge => "too_large",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::Misdirected => "misdirected",
+            Self::BodyTimeout => "body_timeout",
+            Self::BodyBroken => "body_broken",
+            Self::ClientGone => "client_gone",
+            Self::SendTimeout => "send_timeout",
+            Self::UnknownHost => "unknown_host",
+            Self::UnknownPath => "unknown_path",
+            Self::Cut => "cut",
+            Self::Internal => "internal",
+            Self::Connect => "connect",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::NoHealthyTarget => "no_healthy_target",
+            Self::ResponseTimeout => "timeout",
+            Self::Reset => "reset",
+            Self::Protocol => "protocol",
+        }
+    }
+
+    /// How a request that ended in this fault is booked.
+    #[must_use]
+    pub fn outcome(self) -> Outcome {
+        match self {
+            Self::UnknownHost | Self::UnknownPath => Outcome::Replied,
+            Self::BadHost
+            | Self::TargetTooLong
+            | Self::HeadTooLarge
+            | Self::MethodNotAllowed
+            | Self::Misdirected
+            | Self::BodyTooLarge => Outcome::Refused,
+            Self::BodyTimeout | Self::BodyBroken | Self::ClientGone | Self::SendTimeout => {
+                Outcome::ClientGone
+            }
+            Self::Cut => Outcome::Cut,
+            Self::Internal => Outcome::Lost,
+            Self::Connect
+            | Self::ConnectTimeout
+            | Self::NoHealthyTarget
+            | Self::ResponseTimeout
+            | Self::Reset
+            | Self::Protocol => Outcome::UpstreamFault,
+        }
+    }
+}
+
+/// How an accepted request ended: always in exactly one of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The target's answer reached the client whole.
+    Answered,
+    /// The proxy answered by itself: a redirect, a 404.
+    Replied,
+    /// The client left, or stopped sending or taking.
+    ClientGone,
+    /// A target failed.
+    UpstreamFault,
+    /// Refused as malformed or over a limit.
+    Refused,
+    /// Turned away because the proxy is full.
+    Shed,
+    /// Ended by a drain's deadline or a shutdown.
+    Cut,
+    /// Lost by the proxy itself. Must read 0.
+    Lost,
+}
+
+impl Outcome {
+    /// All of them, for a metric that exists from the start.
+    pub const ALL: [Self; 8] = [
+        Self::Answered,
+        Self::Replied,
+        Self::ClientGone,
+        Self::UpstreamFault,
+        Self::Refused,
+        Self::Shed,
+        Self::Cut,
+        Self::Lost,
+    ];
+
+    /// The word for it in metrics and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Replied => "replied",
+            Self::ClientGone => "client_gone",
+            Self::UpstreamFault => "upstream_fault",
+            Self::Refused => "refused",
+            Self::Shed => "shed",
+            Self::Cut => "cut",
+            Self::Lost => "lost",
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The words both planes share, as plain values: no I/O, no clock, no YAML.
+
+pub mod colour;
+pub mod fault;
+pub mod health;
+pub mod pool;
+pub mod problem;
+pub mod route;
+pub mod settings;
+pub mod snapshot;
+pub mod split;
+pub mod target;
+pub mod upstream;

@@ -1,0 +1,87 @@
+//! A named application behind the proxy: its pools and its split.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::model::colour::Colour;
+use crate::model::pool::Pool;
+use crate::model::settings::HealthSettings;
+use crate::model::settings::PromotionSettings;
+use crate::model::split::Split;
+
+/// An upstream as one snapshot sees it.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// Its name in the file.
+    pub name: Arc<str>,
+    /// Where its requests go.
+    pub pools: Pools,
+    /// How its targets are probed.
+    pub health: HealthSettings,
+    /// The Host that probes carry when `health.host` names none; `None`: the target's address.
+    pub public_host: Option<String>,
+    /// How its colours change.
+    pub promotion: PromotionSettings,
+}
+
+/// One pool of each colour, or a single plain one.
+#[derive(Debug, Clone)]
+pub enum Pools {
+    /// Two pools and a split.
+    Coloured {
+        /// The blue pool.
+        blue: Arc<Pool>,
+        /// The green pool.
+        green: Arc<Pool>,
+        /// Which one new requests get.
+        split: Split,
+        /// Since when the live colour is live.
+        since: SystemTime,
+        /// The colour that was live before, if one ever was: where a rollback leads.
+        previous: Option<Colour>,
+    },
+    /// A plain pool, which cannot be promoted.
+    Single(Arc<Pool>),
+}
+
+impl Upstream {
+    /// The pool that a new request gets.
+    #[must_use]
+    pub fn pick(&self) -> &Arc<Pool> {
+        match &self.pools {
+            Pools::Coloured { blue, green, split, .. } => match split.live() {
+                Colour::Blue => blue,
+                Colour::Green => green,
+            },
+            Pools::Single(pool) => pool,
+        }
+    }
+
+    /// The pool of a colour, if this upstream has colours.
+    #[must_use]
+    pub fn pool(&self, colour: Colour) -> Option<&Arc<Pool>> {
+        match (&self.pools, colour) {
+            (Pools::Coloured { blue, .. }, Colour::Blue) => Some(blue),
+            (Pools::Coloured { green, .. }, Colour::Green) => Some(green),
+            (Pools::Single(_), Colour::Blue | Colour::Green) => None,
+        }
+    }
+
+    /// The live colour, if this upstream has colours.
+    #[must_use]
+    pub fn live(&self) -> Option<Colour> {
+        match &self.pools {
+            Pools::Coloured { split, .. } => Some(split.live()),
+            Pools::Single(_) => None,
+        }
+    }
+
+    /// All its pools: blue before green.
+    pub fn all_pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
+        let (first, second) = match &self.pools {
+            Pools::Coloured { blue, green, .. } => (blue, Some(green)),
+            Pools::Single(pool) => (pool, None),
+        };
+        std::iter::once(first).chain(second)
+    }
+}
