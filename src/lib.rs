@@ -5,4 +5,5 @@
 //! laws of who may import whom.
 
 pub mod model;
+pub mod net;
 pub mod sync;
