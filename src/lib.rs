@@ -6,4 +6,5 @@
 
 pub mod model;
 pub mod net;
+pub mod observe;
 pub mod sync;

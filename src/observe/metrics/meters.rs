@@ -1,0 +1,230 @@
+//! The handles that workers count with: made once a worker, then no label, no hash and no lock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::fault::Fault;
+use crate::observe::metrics::cells::Bounds;
+use crate::observe::metrics::cells::Count;
+use crate::observe::metrics::cells::Counts;
+use crate::observe::metrics::cells::Fold;
+use crate::observe::metrics::cells::Timings;
+use crate::observe::metrics::words::ClientError;
+use crate::observe::metrics::words::ConnectionOutcome;
+use crate::observe::metrics::words::HandshakeOutcome;
+use crate::observe::metrics::words::UpstreamError;
+
+/// From what a target in the same rack needs to the longest that most clients wait.
+const REQUEST_BOUNDS: Bounds<16> = [
+    Duration::from_micros(500),
+    Duration::from_millis(1),
+    Duration::from_micros(2500),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(25),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_millis(2500),
+    Duration::from_secs(5),
+    Duration::from_secs(10),
+    Duration::from_secs(30),
+    Duration::from_secs(60),
+];
+
+/// A probe ends at `health.timeout` (2 s), which is seldom more than 10 s.
+const PROBE_BOUNDS: Bounds<14> = [
+    Duration::from_micros(500),
+    Duration::from_millis(1),
+    Duration::from_micros(2500),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(25),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+    Duration::from_secs(10),
+];
+
+/// The statuses that can stand in a status line (RFC 9110 §15).
+const STATUS_MIN: u16 = 100;
+const STATUSES: usize = 500;
+
+/// Counts the requests of one pool, for one worker.
+#[derive(Debug)]
+pub struct PoolMeters(pub(super) Arc<PoolCells>);
+
+/// Counts what one target does wrong.
+#[derive(Debug, Clone)]
+pub struct TargetMeters(pub(super) Arc<TargetCells>);
+
+/// Counts what happens on one listener, for one worker.
+#[derive(Debug)]
+pub struct ListenerMeters(pub(super) Arc<ListenerCells>);
+
+/// A client connection as `proxy_connections` counts it; no longer once dropped.
+#[derive(Debug)]
+#[must_use = "dropping it counts the connection as closed"]
+pub struct Connected(Arc<ListenerCells>);
+
+impl PoolMeters {
+    /// A request was answered with `status` after `took`, from its head to its last byte. A status
+    /// outside of 100 to 599 is invalid (RFC 9110 §15) and counts as 599.
+    pub fn answered(&self, status: u16, took: Duration) {
+        self.0.statuses.add(place_of(status), 1);
+        self.0.took.observe(took);
+    }
+
+    /// A request was sent once more, to another target or on another connection.
+    pub fn retried(&self) {
+        self.0.retries.add(1);
+    }
+}
+
+impl TargetMeters {
+    /// A request failed on this target.
+    pub fn error(&self, error: UpstreamError) {
+        self.0.errors.add(error.place(), 1);
+    }
+
+    /// A request failed: counted if the target is to blame.
+    pub fn fault(&self, fault: Fault) {
+        if let Some(error) = UpstreamError::of(fault) {
+            self.error(error);
+        }
+    }
+}
+
+impl ListenerMeters {
+    /// A connection is served from here until what is returned is dropped.
+    pub fn accepted(&self) -> Connected {
+        self.0
+            .connections
+            .add(ConnectionOutcome::Accepted.place(), 1);
+        Connected(Arc::clone(&self.0))
+    }
+
+    /// A connection came to nothing. ([`Accepted`](ConnectionOutcome::Accepted) is counted by
+    /// [`accepted`](Self::accepted) and ignored here.)
+    pub fn turned_away(&self, outcome: ConnectionOutcome) {
+        if outcome != ConnectionOutcome::Accepted {
+            self.0.connections.add(outcome.place(), 1);
+        }
+    }
+
+    /// A TLS handshake ended.
+    pub fn handshake(&self, outcome: HandshakeOutcome) {
+        self.0.handshakes.add(outcome.place(), 1);
+    }
+
+    /// A client did something wrong.
+    pub fn client_error(&self, error: ClientError) {
+        self.0.client_errors.add(error.place(), 1);
+    }
+
+    /// A request failed: counted if the client caused it.
+    pub fn fault(&self, fault: Fault) {
+        if let Some(error) = ClientError::of(fault) {
+            self.client_error(error);
+        }
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.closed.add(1);
+    }
+}
+
+/// What [`PoolMeters`] count on; alone on its cache lines.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(super) struct PoolCells {
+    statuses: Counts<STATUSES>,
+    pub(super) took: Timings<16>,
+    pub(super) retries: Count,
+}
+
+impl PoolCells {
+    /// How many requests were answered so; 0 for a status that there is not.
+    pub(super) fn with_status(&self, status: u16) -> u64 {
+        self.statuses.get(place_of(status))
+    }
+
+    /// Every status.
+    pub(super) fn statuses() -> impl Iterator<Item = u16> {
+        (STATUS_MIN..).take(STATUSES)
+    }
+}
+
+impl Default for PoolCells {
+    fn default() -> Self {
+        Self {
+            statuses: Counts::default(),
+            took: Timings::new(&REQUEST_BOUNDS),
+            retries: Count::default(),
+        }
+    }
+}
+
+impl Fold for PoolCells {
+    fn fold_into(&self, sum: &Self) {
+        self.statuses.fold_into(&sum.statuses);
+        self.took.fold_into(&sum.took);
+        sum.retries.add(self.retries.get());
+    }
+}
+
+/// What [`TargetMeters`] count on. One for all workers: errors and probes are rare.
+#[derive(Debug)]
+pub(super) struct TargetCells {
+    pub(super) errors: Counts<{ UpstreamError::ALL.len() }>,
+    pub(super) probes: Timings<14>,
+}
+
+impl Default for TargetCells {
+    fn default() -> Self {
+        Self { errors: Counts::default(), probes: Timings::new(&PROBE_BOUNDS) }
+    }
+}
+
+/// What [`ListenerMeters`] count on; alone on its cache lines.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(super) struct ListenerCells {
+    pub(super) connections: Counts<{ ConnectionOutcome::ALL.len() }>,
+    closed: Count,
+    pub(super) handshakes: Counts<{ HandshakeOutcome::ALL.len() }>,
+    pub(super) client_errors: Counts<{ ClientError::ALL.len() }>,
+}
+
+impl ListenerCells {
+    /// How many connections are open now.
+    pub(super) fn open(&self) -> u64 {
+        let accepted = self.connections.get(ConnectionOutcome::Accepted.place());
+        // Read at slightly different moments: a connection may seem closed before it was opened.
+        accepted.saturating_sub(self.closed.get())
+    }
+}
+
+impl Fold for ListenerCells {
+    fn fold_into(&self, sum: &Self) {
+        sum.closed.add(self.closed.get());
+        self.connections.fold_into(&sum.connections);
+        self.handshakes.fold_into(&sum.handshakes);
+        self.client_errors.fold_into(&sum.client_errors);
+    }
+}
+
+fn place_of(status: u16) -> usize {
+    match status.checked_sub(STATUS_MIN) {
+        Some(place) => usize::from(place).min(STATUSES - 1),
+        None => STATUSES - 1,
+    }
+}
