@@ -4,6 +4,7 @@
 //! The map, lowest room first. `docs/ARCHITECTURE.md` tells the story; `tests/tidy.rs` holds the
 //! laws of who may import whom.
 
+pub mod config;
 pub mod model;
 pub mod net;
 pub mod observe;

@@ -1,0 +1,390 @@
+//! Tells when the content of a set of files has changed. The only door to file system events.
+//!
+//! Events are hints, never the truth: editors replace files by renaming, certbot and Kubernetes by
+//! flipping a symbolic link, network file systems send nothing at all. So the folders are watched
+//! (those of the files and of every link on the way to them), whatever is heard waits for a quiet
+//! moment, and then the contents are compared by hash; and they are compared every few seconds
+//! even if nothing is heard.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::path::Component;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use notify::EventKind;
+use notify::RecommendedWatcher;
+use notify::RecursiveMode;
+use notify::Watcher as _;
+use notify::event::AccessKind;
+use notify::event::AccessMode;
+use sha2::Digest;
+use sha2::Sha256;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio::time::Interval;
+use tokio::time::MissedTickBehavior;
+
+/// How long it must be quiet before the contents are read: a half-written file is not worth a look.
+const QUIET: Duration = Duration::from_millis(300);
+/// … but a folder that never rests is looked into this long after its first event.
+const QUIET_MAX: Duration = Duration::from_secs(3);
+/// How often the contents are compared although nothing was heard.
+const POLL: Duration = Duration::from_secs(5);
+/// Links on the way to one file, as the kernel limits them.
+const LINKS_MAX: usize = 40;
+
+/// What a file held when it was last looked at: the hash of its content, or `None` if it could not
+/// be read.
+type Contents = BTreeMap<PathBuf, Option<[u8; 32]>>;
+
+/// A watch on the contents of some files.
+///
+/// [`follow`](Self::follow) takes the picture against which later contents are compared. To miss
+/// nothing, follow a file before reading it for use.
+#[derive(Debug)]
+pub struct Watch {
+    /// `None` where the system offers no events: then the poll alone finds changes.
+    events: Option<RecommendedWatcher>,
+    heard: Arc<Notify>,
+    poll: Interval,
+    folders: BTreeSet<PathBuf>,
+    contents: Contents,
+    /// An event whose comparison has not ended: survives a cancelled [`changed`](Self::changed).
+    pending: bool,
+}
+
+impl Watch {
+    /// A watch that follows nothing yet. Must be called inside a Tokio runtime with time enabled.
+    #[must_use]
+    pub fn new() -> Self {
+        let heard = Arc::new(Notify::new());
+        let ear = Arc::clone(&heard);
+        let listener = move |event: notify::Result<notify::Event>| {
+            // Of reads nothing needs to be known, and our own would wake us for ever.
+            if event.is_ok_and(|event| !is_read(event.kind)) {
+                ear.notify_one();
+            }
+        };
+        let events = notify::recommended_watcher(listener)
+            .inspect_err(|why| {
+                tracing::warn!(
+                    "no file system events: {why}; files are compared every 5 s instead"
+                );
+            })
+            .ok();
+        let mut poll = tokio::time::interval_at(Instant::now() + POLL, POLL);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (folders, contents) = (BTreeSet::new(), Contents::new());
+        Self { events, heard, poll, folders, contents, pending: false }
+    }
+
+    /// Follows these files from now on, and no others. A file that was followed before keeps the
+    /// content it was last known to have. Reads the files: blocks on the disk.
+    pub fn follow(&mut self, files: Vec<PathBuf>) {
+        let mut known = std::mem::take(&mut self.contents);
+        self.contents = files
+            .into_iter()
+            .map(|file| {
+                let content = known.remove(&file).unwrap_or_else(|| hash(&file));
+                (file, content)
+            })
+            .collect();
+        self.watch_folders();
+    }
+
+    /// Waits until the content of a followed file is another than before. A file that appears,
+    /// vanishes or becomes unreadable counts too.
+    ///
+    /// Cancel safe: a change is reported by the next call if this one is dropped.
+    pub async fn changed(&mut self) {
+        loop {
+            self.listen().await;
+            if self.compare().await {
+                return;
+            }
+        }
+    }
+
+    /// Waits for a reason to compare, and then for a quiet moment.
+    async fn listen(&mut self) {
+        if !self.pending {
+            tokio::select! {
+                () = self.heard.notified() => {}
+                _ = self.poll.tick() => {}
+            }
+            self.pending = true;
+        }
+        let latest = Instant::now() + QUIET_MAX;
+        loop {
+            let quiet = Instant::now() + QUIET;
+            let more = tokio::time::timeout_at(quiet.min(latest), self.heard.notified()).await;
+            if more.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Whether a content has changed since the last look.
+    async fn compare(&mut self) -> bool {
+        // A link may lead elsewhere now, a folder may be another one under the old name.
+        self.watch_folders();
+        let files: Vec<PathBuf> = self.contents.keys().cloned().collect();
+        // The disk may be a network away: not on the runtime's thread.
+        let look = || {
+            files
+                .into_iter()
+                .map(|file| (hash(&file), file))
+                .map(|(h, f)| (f, h))
+                .collect()
+        };
+        let Ok(now) = tokio::task::spawn_blocking::<_, Contents>(look).await else { return false };
+        self.pending = false;
+        let changed = now != self.contents;
+        self.contents = now;
+        changed
+    }
+
+    /// Brings the watched folders in line with where the files are now.
+    fn watch_folders(&mut self) {
+        let Some(events) = &mut self.events else { return };
+        let wanted: BTreeSet<PathBuf> = self
+            .contents
+            .keys()
+            .flat_map(|file| folders(file))
+            .collect();
+        for folder in self.folders.difference(&wanted) {
+            // It may be gone already: then there is nothing to end.
+            drop(events.unwatch(folder));
+        }
+        // Again those that are watched already: a folder that was replaced is another one.
+        let mut watched = BTreeSet::new();
+        for folder in wanted {
+            match events.watch(&folder, RecursiveMode::NonRecursive) {
+                Ok(()) => drop(watched.insert(folder)),
+                Err(why) => tracing::debug!("{} is not watched: {why}", folder.display()),
+            }
+        }
+        self.folders = watched;
+    }
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn is_read(kind: EventKind) -> bool {
+    matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write))
+}
+
+fn hash(file: &Path) -> Option<[u8; 32]> {
+    let mut content = Sha256::new();
+    let mut file = File::open(file).ok()?;
+    // Never wait for the other end of a pipe, nor read a device to its end.
+    file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    io::copy(&mut file, &mut Sink(&mut content)).ok()?;
+    Some(content.finalize().into())
+}
+
+struct Sink<'a>(&'a mut Sha256);
+
+impl io::Write for Sink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The folders in which a change can give `file` another content: its own, and that of every
+/// symbolic link on the way to it.
+fn folders(file: &Path) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    let mut ahead: VecDeque<OsString> = steps(file).collect();
+    let mut here = PathBuf::new();
+    let mut links = 0;
+    while let Some(step) = ahead.pop_front() {
+        let next = here.join(&step);
+        let link = std::fs::read_link(&next).ok().filter(|_| links < LINKS_MAX);
+        if let Some(target) = link {
+            links += 1;
+            found.insert(named(&here));
+            for step in steps(&target).collect::<Vec<_>>().into_iter().rev() {
+                ahead.push_front(step);
+            }
+        } else {
+            here = next;
+        }
+    }
+    found.extend(here.parent().map(named));
+    found
+}
+
+fn steps(path: &Path) -> impl Iterator<Item = OsString> {
+    path.components()
+        .filter(|step| *step != Component::CurDir)
+        .map(|step| step.as_os_str().to_owned())
+}
+
+/// The folder of a bare file name is the current one.
+fn named(folder: &Path) -> PathBuf {
+    if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use tempfile::TempDir;
+
+    /// A folder with `proxy.yaml`, followed.
+    fn following(file: &str) -> (TempDir, PathBuf, Watch) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(file);
+        fs::write(&path, "one").unwrap();
+        let mut watch = Watch::new();
+        // The poll must not be what finds it.
+        watch.poll = tokio::time::interval_at(Instant::now() + POLL * 1000, POLL);
+        watch.follow(vec![path.clone()]);
+        (folder, path, watch)
+    }
+
+    async fn soon(watch: &mut Watch) {
+        tokio::time::timeout(Duration::from_secs(20), watch.changed())
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_write_in_place_is_a_change() {
+        let (_folder, path, mut watch) = following("proxy.yaml");
+        fs::write(&path, "two").unwrap();
+        soon(&mut watch).await;
+        fs::write(&path, "three").unwrap();
+        soon(&mut watch).await;
+    }
+
+    #[tokio::test]
+    async fn an_atomic_rename_is_a_change() {
+        let (folder, path, mut watch) = following("proxy.yaml");
+        for content in ["two", "three"] {
+            let fresh = folder.path().join(".proxy.yaml.tmp");
+            fs::write(&fresh, content).unwrap();
+            fs::rename(&fresh, &path).unwrap();
+            soon(&mut watch).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_vanishes_and_one_that_comes_are_changes() {
+        let (_folder, path, mut watch) = following("proxy.yaml");
+        fs::remove_file(&path).unwrap();
+        soon(&mut watch).await;
+        fs::write(&path, "one").unwrap();
+        soon(&mut watch).await;
+    }
+
+    /// Kubernetes: `tls.crt -> ..data/tls.crt`, `..data -> ..v1`, and `..data` is replaced.
+    #[tokio::test]
+    async fn a_flipped_folder_link_is_a_change_and_the_new_folder_is_watched() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for version in ["..v1", "..v2"] {
+            fs::create_dir(at(version)).unwrap();
+            fs::write(at(version).join("tls.crt"), version).unwrap();
+        }
+        symlink("..v1", at("..data")).unwrap();
+        symlink("..data/tls.crt", at("tls.crt")).unwrap();
+        let mut watch = Watch::new();
+        watch.poll = tokio::time::interval_at(Instant::now() + POLL * 1000, POLL);
+        watch.follow(vec![at("tls.crt")]);
+        symlink("..v2", at("..tmp")).unwrap();
+        fs::rename(at("..tmp"), at("..data")).unwrap();
+        soon(&mut watch).await;
+        fs::write(at("..v2").join("tls.crt"), "renewed").unwrap();
+        soon(&mut watch).await;
+    }
+
+    /// certbot: `live/x/privkey.pem -> ../../archive/x/privkey1.pem`.
+    #[tokio::test]
+    async fn the_archive_behind_a_link_is_watched() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir_all(at("live/x")).unwrap();
+        fs::create_dir_all(at("archive/x")).unwrap();
+        fs::write(at("archive/x/privkey1.pem"), "one").unwrap();
+        symlink("../../archive/x/privkey1.pem", at("live/x/privkey.pem")).unwrap();
+        let found = folders(&at("live/x/privkey.pem"));
+        let real: BTreeSet<_> = found.iter().map(|f| f.canonicalize().unwrap()).collect();
+        let wanted = ["live/x", "archive/x"].map(|f| at(f).canonicalize().unwrap());
+        assert_eq!(real, BTreeSet::from(wanted));
+    }
+
+    #[tokio::test]
+    async fn an_event_without_another_content_is_silent() {
+        let (folder, path, mut watch) = following("proxy.yaml");
+        fs::write(folder.path().join("other.yaml"), "x").unwrap();
+        watch.listen().await;
+        assert!(!watch.compare().await);
+        fs::write(&path, "one").unwrap();
+        watch.listen().await;
+        assert!(!watch.compare().await);
+    }
+
+    #[test]
+    fn reading_a_file_is_not_taken_for_a_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("proxy.yaml");
+        fs::write(&path, "one").unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        let mut events = notify::recommended_watcher(tell).unwrap();
+        events
+            .watch(folder.path(), RecursiveMode::NonRecursive)
+            .unwrap();
+        assert!(hash(&path).is_some());
+        fs::remove_file(&path).unwrap();
+        let mut kinds = told.iter().map(|event| event.unwrap().kind);
+        let first = kinds.find(|kind| !is_read(*kind)).unwrap();
+        assert!(matches!(first, EventKind::Remove(_)), "{first:?}");
+        assert!(!is_read(EventKind::Access(AccessKind::Close(AccessMode::Write))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_poll_finds_what_no_event_told() {
+        let (_folder, path, mut watch) = following("proxy.yaml");
+        watch.events = None;
+        watch.poll = tokio::time::interval_at(Instant::now() + POLL, POLL);
+        fs::write(&path, "two").unwrap();
+        watch.changed().await;
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_wait_loses_nothing() {
+        let (_folder, path, mut watch) = following("proxy.yaml");
+        fs::write(&path, "two").unwrap();
+        let first = tokio::time::timeout(QUIET / 3, watch.changed()).await;
+        assert!(first.is_err());
+        soon(&mut watch).await;
+    }
+
+    #[tokio::test]
+    async fn following_again_keeps_what_was_known() {
+        let (_folder, path, mut watch) = following("proxy.yaml");
+        fs::write(&path, "two").unwrap();
+        watch.follow(vec![path.clone()]);
+        soon(&mut watch).await;
+        assert!(!watch.compare().await);
+    }
+}
