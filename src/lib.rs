@@ -8,4 +8,5 @@ pub mod config;
 pub mod model;
 pub mod net;
 pub mod observe;
+pub mod proxy;
 pub mod sync;

@@ -1,0 +1,323 @@
+//! How a connection comes to a worker: accepted, admitted, its TLS handshake done, its protocol known.
+
+use std::cell::Cell;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::hash::RandomState;
+use std::io;
+use std::net::IpAddr;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use crate::model::settings::Limits;
+use crate::net::listen::Listener;
+use crate::net::tls::Tls;
+use crate::observe::metrics::ClientError;
+use crate::observe::metrics::ConnectionOutcome;
+use crate::observe::metrics::HandshakeOutcome;
+use crate::observe::metrics::ListenerMeters;
+use crate::proxy::connection::Connection;
+use crate::proxy::connection::Ending;
+use crate::proxy::connection::Secured;
+use crate::proxy::headers::Client;
+use crate::proxy::server;
+use crate::proxy::worker::Worker;
+
+/// How long accepting pauses when the kernel has no descriptor left: connections wait in the accept
+/// queue meanwhile, and the worker serves what it has instead of spinning.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Locks of the per-address counts: one would be shared by every accept of the process.
+const SHARDS: usize = 64;
+
+/// How many client connections there are, in all and of each address. Touched once a connection,
+/// never once a request.
+#[derive(Debug)]
+pub struct Admission {
+    /// What the file descriptors allow, whatever the file says.
+    ceiling: usize,
+    all: AtomicUsize,
+    by_address: Box<[Mutex<HashMap<IpAddr, usize>>]>,
+    hasher: RandomState,
+}
+
+/// A connection that was let in; no longer counted once dropped.
+struct Admitted {
+    admission: Arc<Admission>,
+    address: IpAddr,
+}
+
+impl Admission {
+    /// Counts of zero, and at most `ceiling` connections in all.
+    #[must_use]
+    pub fn new(ceiling: usize) -> Self {
+        Self {
+            ceiling,
+            all: AtomicUsize::new(0),
+            by_address: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    fn admit(
+        self: &Arc<Self>,
+        address: IpAddr,
+        limits: &Limits,
+    ) -> Result<Admitted, ConnectionOutcome> {
+        // Count first: what is over the limit is given back by the drop of `admitted`.
+        let before = self.all.fetch_add(1, Ordering::AcqRel);
+        let of_address = self.change(address, |count| {
+            *count += 1;
+            *count
+        });
+        let admitted = Admitted { admission: Arc::clone(self), address };
+        if before >= limits.connections.min(self.ceiling) {
+            return Err(ConnectionOutcome::RefusedLimit);
+        }
+        if of_address > limits.connections_per_address {
+            return Err(ConnectionOutcome::RefusedAddressLimit);
+        }
+        Ok(admitted)
+    }
+
+    fn change(&self, address: IpAddr, change: impl FnOnce(&mut usize) -> usize) -> usize {
+        let shards = u64::try_from(self.by_address.len()).unwrap_or(1);
+        let at = usize::try_from(self.hasher.hash_one(address) % shards).unwrap_or(0);
+        let Some(shard) = self.by_address.get(at) else { return 0 };
+        let mut counts = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = change(counts.entry(address).or_default());
+        if left == 0 {
+            counts.remove(&address);
+        }
+        left
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.admission.all.fetch_sub(1, Ordering::AcqRel);
+        self.admission.change(self.address, |count| {
+            *count = count.saturating_sub(1);
+            *count
+        });
+    }
+}
+
+/// A listener as one worker knows it. A reload may change what stands behind it, never its name.
+pub(crate) struct ListenerContext {
+    /// As in the file: the metric label.
+    pub(crate) name: String,
+    /// Where its connections are counted.
+    pub(crate) meters: ListenerMeters,
+    address: SocketAddr,
+    redirect_to_https: Cell<bool>,
+    tls: RefCell<Option<Arc<Tls>>>,
+    https_port: Cell<Option<u16>>,
+}
+
+impl ListenerContext {
+    /// A listener, and the port of the first one with TLS.
+    pub(crate) fn new(listener: &Listener, meters: ListenerMeters, https: Option<u16>) -> Self {
+        Self {
+            name: listener.bind.to_string(),
+            meters,
+            address: listener.address,
+            redirect_to_https: Cell::new(listener.redirect_to_https),
+            tls: RefCell::new(listener.tls.clone()),
+            https_port: Cell::new(https),
+        }
+    }
+
+    /// What a reload has made of it: counts for connections accepted from now on. The listener
+    /// itself is not kept, because it keeps its sockets open.
+    pub(crate) fn update(&self, listener: &Listener, https: Option<u16>) {
+        self.redirect_to_https.set(listener.redirect_to_https);
+        self.tls.replace(listener.tls.clone());
+        self.https_port.set(https);
+    }
+
+    /// Where it really listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether requests are sent to https.
+    pub(crate) fn redirect_to_https(&self) -> bool {
+        self.redirect_to_https.get()
+    }
+
+    /// The port of the first listener with TLS.
+    pub(crate) fn https_port(&self) -> Option<u16> {
+        self.https_port.get()
+    }
+
+    /// Counts a connection that was ended for its client's fault.
+    pub(crate) fn count_ending(&self, ending: Ending) {
+        match ending {
+            Ending::HeadTimeout => self.meters.client_error(ClientError::Timeout),
+            Ending::SendTimeout => self.meters.client_error(ClientError::SendTimeout),
+            Ending::Idle | Ending::Shutdown => {}
+        }
+    }
+
+    /// Counts a connection that hyper gave up.
+    pub(crate) fn count_error(&self, error: &hyper::Error) {
+        if error.is_parse_too_large() {
+            self.meters.client_error(ClientError::TooLarge);
+        } else if error.is_parse() {
+            self.meters.client_error(ClientError::Malformed);
+        }
+        tracing::debug!(listener = %self.name, %error, "connection ended");
+    }
+
+    fn tls(&self) -> Option<Arc<Tls>> {
+        self.tls.borrow().clone()
+    }
+}
+
+/// Accepts until told to stop, then empties the accept queue and closes the socket.
+pub(crate) async fn accept(
+    worker: Rc<Worker>,
+    context: Rc<ListenerContext>,
+    socket: TcpListener,
+    mut stop: oneshot::Receiver<()>,
+) {
+    loop {
+        tokio::select! {
+            biased;
+            _ = &mut stop => break,
+            accepted = socket.accept() => match accepted {
+                Ok((stream, peer)) => take(&worker, &context, stream, peer),
+                Err(error) => rest_after(&context, &error).await,
+            },
+        }
+    }
+    empty(&worker, &context, socket);
+}
+
+/// Connections that the kernel completed before the socket closes would be reset: serve them.
+fn empty(worker: &Rc<Worker>, context: &Rc<ListenerContext>, socket: TcpListener) {
+    let Ok(socket) = socket.into_std() else { return };
+    while let Ok((stream, peer)) = socket.accept() {
+        let stream = stream
+            .set_nonblocking(true)
+            .and_then(|()| TcpStream::from_std(stream));
+        if let Ok(stream) = stream {
+            take(worker, context, stream, peer);
+        }
+    }
+}
+
+async fn rest_after(context: &ListenerContext, error: &io::Error) {
+    context.meters.turned_away(ConnectionOutcome::Failed);
+    // A connection that was reset while it waited concerns nobody else (accept(2)).
+    if error.kind() != io::ErrorKind::ConnectionAborted {
+        tracing::warn!(listener = %context.name, %error, "cannot accept; trying again");
+        sleep(PAUSE).await;
+    }
+}
+
+fn take(worker: &Rc<Worker>, context: &Rc<ListenerContext>, stream: TcpStream, peer: SocketAddr) {
+    let seen = worker.view.load();
+    let settings = &seen.snapshot.settings;
+    let address = peer.ip().to_canonical();
+    let admitted = match worker.admission.admit(address, &settings.limits) {
+        Ok(admitted) => admitted,
+        Err(outcome) => return context.meters.turned_away(outcome),
+    };
+    let client =
+        |tls| Client::new(address, context.address().port(), tls, &settings.trusted_proxies);
+    let connected = context.meters.accepted();
+    let (limits, handshake) = (settings.limits.clone(), settings.timeouts.tls_handshake);
+    let tls = context.tls();
+    let client = client(tls.is_some());
+    let (worker, context) = (Rc::clone(worker), Rc::clone(context));
+    worker.open.set(worker.open.get() + 1);
+    tokio::task::spawn_local(async move {
+        let _open = Open(Rc::clone(&worker));
+        let (_connected, _admitted) = (connected, admitted);
+        match tls {
+            None => {
+                let connection = Connection::open(&worker, context, client, None, false);
+                Box::pin(server::serve_http1(worker, connection, stream, &limits)).await;
+            }
+            Some(tls) => {
+                Box::pin(secure(worker, context, client, stream, &tls, &limits, handshake)).await;
+            }
+        }
+    });
+}
+
+/// A connection task that has not ended; counted on its worker.
+struct Open(Rc<Worker>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get().saturating_sub(1));
+    }
+}
+
+async fn secure(
+    worker: Rc<Worker>,
+    context: Rc<ListenerContext>,
+    client: Client,
+    stream: TcpStream,
+    tls: &Tls,
+    limits: &Limits,
+    patience: Duration,
+) {
+    let certificates = tls.certificates.load();
+    let handshake = TlsAcceptor::from(Arc::clone(&tls.config)).accept(stream);
+    let stream = match timeout(patience, handshake).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::debug!(listener = %context.name, client = %client.address, %error, "tls handshake failed");
+            return context.meters.handshake(HandshakeOutcome::Failed);
+        }
+        Err(_elapsed) => return context.meters.handshake(HandshakeOutcome::Timeout),
+    };
+    context.meters.handshake(HandshakeOutcome::Ok);
+    let (_, session) = stream.get_ref();
+    let http2 = session.alpn_protocol() == Some(b"h2");
+    let sni = session.server_name().map(str::to_ascii_lowercase);
+    let secured = Secured { sni, certificates };
+    let connection = Connection::open(&worker, context, client, Some(secured), http2);
+    if http2 {
+        server::serve_http2(worker, connection, stream, limits).await;
+    } else {
+        server::serve_http1(worker, connection, stream, limits).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limits_are_on_all_connections_and_on_those_of_one_address() {
+        let admission = Arc::new(Admission::new(usize::MAX));
+        let limits = Limits { connections: 3, connections_per_address: 2, ..Limits::default() };
+        let (a, b) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        let first = admission.admit(a, &limits).unwrap();
+        let _second = admission.admit(a, &limits).unwrap();
+        assert_eq!(admission.admit(a, &limits).err(), Some(ConnectionOutcome::RefusedAddressLimit));
+        let _third = admission.admit(b, &limits).unwrap();
+        assert_eq!(admission.admit(b, &limits).err(), Some(ConnectionOutcome::RefusedLimit));
+        drop(first);
+        assert!(admission.admit(a, &limits).is_ok());
+    }
+}

@@ -1,0 +1,144 @@
+//! Which target of a pool gets a request: the less busy of two drawn at random ("the power of two
+//! choices", Mitzenmacher 2001), by this worker's own counts.
+
+use crate::model::pool::Pool;
+use crate::model::target::Target;
+
+/// Draws before the targets are looked through one by one.
+const DRAWS: usize = 16;
+
+/// The target to try next, as an index, leaving out those in `tried`; `None` when all have been.
+///
+/// Healthy targets before backups, and backups before unhealthy ones: when no probe finds a healthy
+/// target, refusing to even try would turn a broken health page into an outage.
+pub(crate) fn pick(pool: &Pool, worker: usize, tried: &[usize]) -> Option<usize> {
+    let first_choice = |at: usize, target: &Target| {
+        !target.backup && target.health.is_usable() && !tried.contains(&at)
+    };
+    if let [only] = pool.targets.as_slice()
+        && first_choice(0, only)
+    {
+        return Some(0);
+    }
+    let mut one = None;
+    for _ in 0..DRAWS {
+        let Some((at, target)) = draw(pool) else { continue };
+        if !first_choice(at, target) {
+            continue;
+        }
+        match one {
+            None => one = Some((at, target)),
+            Some((other, _)) if other == at => {}
+            Some(other) => return Some(less_busy(other, (at, target), worker)),
+        }
+    }
+    one.map(|(at, _)| at)
+        .or_else(|| look_through(pool, worker, tried))
+}
+
+/// A target drawn at random, in proportion to its weight (by rejection: no table to keep).
+fn draw(pool: &Pool) -> Option<(usize, &Target)> {
+    let at = fastrand::usize(..pool.targets.len().max(1));
+    let target = pool.targets.get(at)?;
+    let kept = pool.heaviest == 1 || fastrand::u32(..pool.heaviest) < target.weight;
+    kept.then_some((at, &**target))
+}
+
+fn less_busy(a: (usize, &Target), b: (usize, &Target), worker: usize) -> usize {
+    let load = |target: &Target, other: &Target| {
+        u64::try_from(target.in_flight.of(worker))
+            .unwrap_or(u64::MAX)
+            .saturating_mul(u64::from(other.weight))
+    };
+    if load(b.1, a.1) < load(a.1, b.1) { b.0 } else { a.0 }
+}
+
+/// The rare case: few healthy targets among many, or none.
+fn look_through(pool: &Pool, worker: usize, tried: &[usize]) -> Option<usize> {
+    let rank = |target: &Target| match (target.health.is_usable(), target.backup) {
+        (true, false) => 0,
+        (true, true) => 1,
+        (false, _) => 2,
+    };
+    let start = fastrand::usize(..pool.targets.len().max(1));
+    let count = pool.targets.len();
+    pool.targets
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| !tried.contains(at))
+        .min_by_key(|(at, target)| {
+            (rank(target), target.in_flight.of(worker), (at + count - start) % count)
+        })
+        .map(|(at, _)| at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::health::ProbeOutcome;
+    use crate::model::health::ProbeRecord;
+    use crate::model::settings::HealthSettings;
+    use crate::model::settings::TargetSettings;
+    use std::sync::Arc;
+    use std::time::Duration;
+    use std::time::SystemTime;
+
+    fn pool(targets: &[(u32, bool)]) -> Pool {
+        let target = |(at, (weight, backup)): (usize, &(u32, bool))| {
+            let address = format!("10.0.0.{}:80", at + 1).parse().unwrap();
+            Arc::new(Target::new(&TargetSettings { address, weight: *weight, backup: *backup }, 1))
+        };
+        Pool::new("app".into(), None, targets.iter().enumerate().map(target).collect(), 1)
+    }
+
+    fn fail(target: &Target) {
+        let record = ProbeRecord {
+            at: SystemTime::UNIX_EPOCH,
+            outcome: ProbeOutcome::Refused,
+            latency: Duration::ZERO,
+        };
+        target.health.record(record, &HealthSettings::default());
+    }
+
+    fn shares(pool: &Pool, picks: u32) -> Vec<u32> {
+        let mut shares = vec![0; pool.targets.len()];
+        for _ in 0..picks {
+            shares[pick(pool, 0, &[]).unwrap()] += 1;
+        }
+        shares
+    }
+
+    #[test]
+    fn only_healthy_targets_are_picked_and_evenly() {
+        let pool = pool(&[(1, false), (1, false), (1, false)]);
+        fail(&pool.targets[1]);
+        let shares = shares(&pool, 10_000);
+        assert_eq!(shares[1], 0);
+        assert!((4500..5500).contains(&shares[0]), "{shares:?}");
+    }
+
+    #[test]
+    fn the_busier_of_two_is_left_alone() {
+        let pool = pool(&[(1, false), (1, false)]);
+        pool.targets[0].in_flight.add(0);
+        assert_eq!(shares(&pool, 100), [0, 100]);
+    }
+
+    #[test]
+    fn a_weight_is_a_share() {
+        let pool = pool(&[(3, false), (1, false), (1, true)]);
+        let shares = shares(&pool, 20_000);
+        // Equal counts tie: the first drawn wins, and it is drawn in proportion to its weight.
+        assert!((14_000..16_000).contains(&shares[0]), "{shares:?}");
+        assert_eq!(shares[2], 0);
+    }
+
+    #[test]
+    fn a_backup_comes_before_an_unhealthy_target_and_that_before_nothing() {
+        let pool = pool(&[(1, false), (1, true)]);
+        fail(&pool.targets[0]);
+        assert_eq!(pick(&pool, 0, &[]), Some(1));
+        assert_eq!(pick(&pool, 0, &[1]), Some(0));
+        assert_eq!(pick(&pool, 0, &[0, 1]), None);
+    }
+}

@@ -1,0 +1,325 @@
+//! One client connection: where it stands between requests, and when its patience ends.
+
+use std::cell::Cell;
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Context;
+use std::task::Poll;
+use std::task::Waker;
+use std::task::ready;
+use std::time::Duration;
+
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::io::ReadBuf;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_rustls::server::TlsStream;
+
+use crate::model::settings::Timeouts;
+use crate::net::certs::CertificateSet;
+use crate::proxy::accept::ListenerContext;
+use crate::proxy::clock::Watch;
+use crate::proxy::clock::Watched;
+use crate::proxy::headers::Client;
+use crate::proxy::tunnel::TunnelStart;
+use crate::proxy::worker::Worker;
+use crate::sync::shutdown::Stage;
+
+/// How long a connection on which nothing has been asked yet may still bring its first request
+/// after the proxy began to stop: a client that just finished its handshake loses nothing.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
+
+/// Where a connection stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// A request head is expected: the first one, or one whose first byte has come.
+    Head,
+    /// At least one request is being served.
+    Serving,
+    /// Kept alive, with nothing in flight.
+    Idle,
+}
+
+/// Why a connection must end before its peer ends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// A request head did not come in time.
+    HeadTimeout,
+    /// Nothing was asked for the idle time.
+    Idle,
+    /// The client takes nothing.
+    SendTimeout,
+    /// The proxy stops.
+    Shutdown,
+}
+
+/// What the TLS handshake settled.
+pub(crate) struct Secured {
+    /// The name that the client asked for.
+    pub(crate) sni: Option<String>,
+    /// The certificates it was answered from, and which one it got.
+    pub(crate) certificates: Arc<CertificateSet>,
+}
+
+/// One client connection.
+pub(crate) struct Connection {
+    /// Where it was accepted.
+    pub(crate) listener: Rc<ListenerContext>,
+    /// Who is at the other end.
+    pub(crate) client: Client,
+    /// What the TLS handshake settled; `None` on plaintext.
+    pub(crate) secured: Option<Secured>,
+    /// Set by `forward` when a target has agreed to an upgrade.
+    pub(crate) tunnel: RefCell<Option<TunnelStart>>,
+    worker: Rc<Worker>,
+    timeouts: Timeouts,
+    phase: Cell<Phase>,
+    serving: Cell<usize>,
+    served: Cell<bool>,
+    unread: Cell<bool>,
+    multiplexed: bool,
+    told_to_stop: Cell<bool>,
+    patience: Cell<Option<Instant>>,
+    send_timeout: Cell<Duration>,
+    send_patience: Cell<Option<Instant>>,
+    ending: Cell<Option<Ending>>,
+    waker: RefCell<Option<Waker>>,
+    _watch: Watch,
+}
+
+impl Connection {
+    /// A connection from which the first request is awaited from now on. `multiplexed`: requests
+    /// share it, and it carries more than requests (HTTP/2).
+    pub(crate) fn open(
+        worker: &Rc<Worker>,
+        listener: Rc<ListenerContext>,
+        client: Client,
+        secured: Option<Secured>,
+        multiplexed: bool,
+    ) -> Rc<Self> {
+        let timeouts = worker.view.load().snapshot.settings.timeouts;
+        worker.clock.watch(|watch| Self {
+            listener,
+            client,
+            secured,
+            tunnel: RefCell::new(None),
+            worker: Rc::clone(worker),
+            timeouts,
+            phase: Cell::new(Phase::Head),
+            serving: Cell::new(0),
+            served: Cell::new(false),
+            unread: Cell::new(false),
+            multiplexed,
+            told_to_stop: Cell::new(false),
+            patience: Cell::new(Some(Instant::now() + timeouts.request_header)),
+            send_timeout: Cell::new(timeouts.send),
+            send_patience: Cell::new(None),
+            ending: Cell::new(None),
+            waker: RefCell::new(None),
+            _watch: watch,
+        })
+    }
+
+    /// A request begins. It ends with [`end_request`](Self::end_request).
+    pub(crate) fn begin_request(&self) {
+        self.serving.set(self.serving.get() + 1);
+        self.served.set(true);
+        self.phase.set(Phase::Serving);
+        self.patience.set(None);
+    }
+
+    /// A request has ended, with its last byte handed to the connection.
+    pub(crate) fn end_request(&self) {
+        self.serving.set(self.serving.get().saturating_sub(1));
+        if self.serving.get() == 0 {
+            self.phase.set(Phase::Idle);
+            self.patience.set(Some(Instant::now() + self.timeouts.idle));
+        }
+    }
+
+    /// The client may still be sending a body that nobody reads.
+    pub(crate) fn leave_unread(&self) {
+        self.unread.set(true);
+    }
+
+    /// Whether a body was left unread.
+    pub(crate) fn is_left_unread(&self) -> bool {
+        self.unread.get()
+    }
+
+    /// Ends as idle again after `grace`, whatever the idle time is.
+    pub(crate) fn idle_until(&self, grace: Duration) {
+        self.patience.set(Some(Instant::now() + grace));
+    }
+
+    /// How long the client may take nothing, from the route of the request now being answered.
+    pub(crate) fn set_send_timeout(&self, timeout: Duration) {
+        self.send_timeout.set(timeout);
+    }
+
+    /// Ready once the connection must end, and each time the reason changes.
+    pub(crate) fn poll_ending(&self, cx: &Context<'_>) -> Poll<Ending> {
+        if let Some(ending) = self.ending.take() {
+            return Poll::Ready(ending);
+        }
+        let mut waker = self.waker.borrow_mut();
+        if !waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
+            *waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    fn end(&self, why: Ending) {
+        self.ending.set(Some(why));
+        if let Some(waker) = self.waker.borrow().as_ref() {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn has_read(&self) {
+        // Over HTTP/2 the first byte may as well be that of a ping or of a window's update.
+        if self.phase.get() == Phase::Idle && !self.multiplexed {
+            self.phase.set(Phase::Head);
+            self.patience
+                .set(Some(Instant::now() + self.timeouts.request_header));
+        }
+    }
+
+    fn has_written(&self) {
+        self.send_patience.set(None);
+    }
+
+    fn waits_to_write(&self) {
+        if self.send_patience.get().is_none() {
+            self.send_patience
+                .set(Some(Instant::now() + self.send_timeout.get()));
+        }
+    }
+}
+
+impl Watched for Connection {
+    fn tick(&self, now: Instant) {
+        if self.send_patience.get().is_some_and(|at| at <= now) {
+            self.send_patience.set(None);
+            self.end(Ending::SendTimeout);
+        } else if self.patience.get().is_some_and(|at| at <= now) {
+            self.patience.set(None);
+            let idle = self.phase.get() == Phase::Idle;
+            self.end(if idle { Ending::Idle } else { Ending::HeadTimeout });
+        } else if self.worker.stage.get() >= Stage::Graceful && !self.told_to_stop.get() {
+            let fresh = !self.served.get();
+            let grace_over = self
+                .worker
+                .stopping_since
+                .get()
+                .is_some_and(|at| at + FIRST_REQUEST_GRACE <= now);
+            if !fresh || grace_over {
+                self.told_to_stop.set(true);
+                self.end(Ending::Shutdown);
+            }
+        }
+    }
+}
+
+/// A byte stream whose end can be made to look like what it is: a failure.
+pub(crate) trait Breakable {
+    /// Closing it will be a reset, which no peer can take for the regular end of an answer.
+    fn break_on_close(&self);
+}
+
+impl Breakable for TcpStream {
+    fn break_on_close(&self) {
+        // A refusal means that the connection is gone already.
+        self.set_zero_linger().ok();
+    }
+}
+
+impl Breakable for TlsStream<TcpStream> {
+    fn break_on_close(&self) {
+        self.get_ref().0.break_on_close();
+    }
+}
+
+impl<S: Breakable> Breakable for ClientStream<S> {
+    fn break_on_close(&self) {
+        self.inner.break_on_close();
+    }
+}
+
+/// A client's byte stream, telling its [`Connection`] what moves.
+pub(crate) struct ClientStream<S> {
+    inner: S,
+    connection: Rc<Connection>,
+}
+
+impl<S> ClientStream<S> {
+    /// Watches `inner` for `connection`.
+    pub(crate) fn new(inner: S, connection: Rc<Connection>) -> Self {
+        Self { inner, connection }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buffer))?;
+        if buffer.filled().len() > before {
+            self.connection.has_read();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> ClientStream<S> {
+    fn note<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match &result {
+            Poll::Ready(_) => self.connection.has_written(),
+            Poll::Pending => self.connection.waits_to_write(),
+        }
+        result
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        self.note(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.inner).poll_write_vectored(cx, slices);
+        self.note(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.inner).poll_flush(cx);
+        self.note(result)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,397 @@
+//! One request and its answer: what it holds, what it waits for, and how it ended.
+//!
+//! An exchange lives as long as any part of it: the handler, the request body on its way to the
+//! target, the answer's body on its way to the client, a tunnel. When the last part is gone it books
+//! exactly one outcome, and gives back its lease.
+
+mod record;
+mod target_use;
+
+use std::cell::Cell;
+use std::cell::OnceCell;
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Context;
+use std::task::Poll;
+use std::task::Waker;
+use std::time::Duration;
+
+use http::HeaderValue;
+use http::Method;
+use http::request::Parts;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use crate::model::fault::Fault;
+use crate::model::fault::Outcome;
+use crate::model::fault::Side;
+use crate::model::settings::Timeouts;
+use crate::proxy::clock::Watch;
+use crate::proxy::clock::Watched;
+use crate::proxy::connection::Connection;
+use crate::proxy::exchange::record::Asked;
+use crate::proxy::exchange::target_use::TargetUse;
+use crate::proxy::view::WorkerPool;
+use crate::proxy::worker::Worker;
+use crate::sync::lease::Lease;
+use crate::sync::shutdown::Stage;
+
+/// The status that logs and metrics show for a client that left before it was answered, as nginx
+/// does. Never sent.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+/// The task of one HTTP/2 stream, known as soon as it runs.
+pub(crate) type StreamTask = Rc<OnceCell<AbortHandle>>;
+
+/// One request and its answer.
+pub(crate) struct Exchange {
+    /// The worker it runs on.
+    pub(crate) worker: Rc<Worker>,
+    /// The connection it came over.
+    pub(crate) connection: Rc<Connection>,
+    /// When the request head was complete.
+    pub(crate) began: Instant,
+    asked: Option<Asked>,
+    request_id: RefCell<Option<HeaderValue>>,
+    generation: Cell<u64>,
+    timeouts: Cell<Timeouts>,
+    pool: RefCell<Option<Rc<WorkerPool>>>,
+    lease: RefCell<Option<Lease<Rc<WorkerPool>>>>,
+    in_use: RefCell<Option<TargetUse>>,
+    target: Cell<Option<usize>>,
+    stream: Option<StreamTask>,
+    is_head: bool,
+    body_passed_on: Cell<bool>,
+    waiting_until: Cell<Option<Instant>>,
+    waiting_for: Cell<Fault>,
+    fault: Cell<Option<Fault>>,
+    driver: RefCell<Option<AbortHandle>>,
+    waker: RefCell<Option<Waker>>,
+    status: Cell<u16>,
+    complete: Cell<bool>,
+    by_target: Cell<bool>,
+    bytes_in: Cell<u64>,
+    bytes_out: Cell<u64>,
+    attempts: Cell<u32>,
+    connect: Cell<Option<Duration>>,
+    first_byte: Cell<Option<Duration>>,
+    _watch: Watch,
+}
+
+impl Exchange {
+    /// A request whose head has just been read.
+    pub(crate) fn begin(
+        worker: &Rc<Worker>,
+        connection: &Rc<Connection>,
+        head: &Parts,
+        stream: Option<StreamTask>,
+    ) -> Rc<Self> {
+        connection.begin_request();
+        let asked = worker.log.is_on().then(|| Asked::of(head));
+        worker.clock.watch(|watch| Self {
+            worker: Rc::clone(worker),
+            connection: Rc::clone(connection),
+            began: Instant::now(),
+            asked,
+            request_id: RefCell::new(None),
+            generation: Cell::new(0),
+            timeouts: Cell::new(Timeouts::default()),
+            pool: RefCell::new(None),
+            lease: RefCell::new(None),
+            in_use: RefCell::new(None),
+            target: Cell::new(None),
+            stream,
+            is_head: head.method == Method::HEAD,
+            body_passed_on: Cell::new(false),
+            waiting_until: Cell::new(None),
+            waiting_for: Cell::new(Fault::Internal),
+            fault: Cell::new(None),
+            driver: RefCell::new(None),
+            waker: RefCell::new(None),
+            status: Cell::new(0),
+            complete: Cell::new(false),
+            by_target: Cell::new(false),
+            bytes_in: Cell::new(0),
+            bytes_out: Cell::new(0),
+            attempts: Cell::new(0),
+            connect: Cell::new(None),
+            first_byte: Cell::new(None),
+            _watch: watch,
+        })
+    }
+
+    /// Which snapshot the request was decided on.
+    pub(crate) fn decided_on(&self, generation: u64) {
+        self.generation.set(generation);
+    }
+
+    /// The request is to be forwarded under this lease.
+    pub(crate) fn hold(&self, lease: Lease<Rc<WorkerPool>>, timeouts: Timeouts) {
+        self.pool.replace(Some(Rc::clone(lease.holder())));
+        self.lease.replace(Some(lease));
+        self.timeouts.set(timeouts);
+        self.connection.set_send_timeout(timeouts.send);
+    }
+
+    /// The pool it is forwarded to.
+    pub(crate) fn pool(&self) -> Option<Rc<WorkerPool>> {
+        self.pool.borrow().clone()
+    }
+
+    /// The timeouts of its route.
+    pub(crate) fn timeouts(&self) -> Timeouts {
+        self.timeouts.get()
+    }
+
+    /// The id that logs tie it to.
+    pub(crate) fn set_request_id(&self, id: HeaderValue) {
+        self.request_id.replace(Some(id));
+    }
+
+    /// The id, once set.
+    pub(crate) fn request_id(&self) -> Option<HeaderValue> {
+        self.request_id.borrow().clone()
+    }
+
+    /// Another target is tried: counts the request on it.
+    pub(crate) fn use_target(&self, pool: &Rc<WorkerPool>, at: usize) {
+        let in_use = TargetUse::begin(pool, at, self.worker.index);
+        self.in_use.replace(in_use);
+        self.target.set(Some(at));
+        self.attempts.set(self.attempts.get() + 1);
+    }
+
+    /// How long the connect that succeeded took.
+    pub(crate) fn connected(&self, took: Duration) {
+        self.connect.set(Some(took));
+    }
+
+    /// The task that speaks to the target: aborted when the exchange is [ended](Self::end).
+    pub(crate) fn driven_by(&self, driver: AbortHandle) {
+        self.driver.replace(Some(driver));
+    }
+
+    /// The target's connection is no longer this exchange's.
+    pub(crate) fn let_go(&self) {
+        self.driver.replace(None);
+        self.rest();
+    }
+
+    /// Waits for something that must move within `patience`, or else `fault`.
+    pub(crate) fn wait(&self, fault: Fault, patience: Duration) {
+        self.waiting_for.set(fault);
+        self.waiting_until.set(Some(Instant::now() + patience));
+    }
+
+    /// As [`wait`](Self::wait), but a wait for the same thing that has begun goes on: being looked
+    /// at again is no sign of life.
+    pub(crate) fn wait_on(&self, fault: Fault, patience: Duration) {
+        if self.waiting_until.get().is_none() || self.waiting_for.get() != fault {
+            self.wait(fault, patience);
+        }
+    }
+
+    /// Waits for the client to take what it is sent. The connection watches this by itself, except
+    /// over HTTP/2: there a client that takes the other streams can leave this one's window closed.
+    pub(crate) fn wait_for_client(&self) {
+        if self.stream.is_some() {
+            self.wait(Fault::SendTimeout, self.timeouts.get().send);
+        } else {
+            self.rest();
+        }
+    }
+
+    /// Waits for nothing that this exchange must watch.
+    pub(crate) fn rest(&self) {
+        self.waiting_until.set(None);
+    }
+
+    /// The status that the client is sent, and whether it is the target's own.
+    pub(crate) fn answer(&self, status: u16, by_target: bool) {
+        self.status.set(status);
+        self.by_target.set(by_target);
+        if by_target {
+            self.first_byte.set(Some(self.began.elapsed()));
+        }
+        self.wait_for_client();
+    }
+
+    /// The last byte of the answer has been handed to the client's connection.
+    pub(crate) fn complete(&self) {
+        self.complete.set(true);
+        self.let_go();
+    }
+
+    /// The request body, which may be none, has been passed on to its last byte.
+    pub(crate) fn pass_body_on(&self) {
+        self.body_passed_on.set(true);
+    }
+
+    /// Whether nothing of the request body is left with the client.
+    pub(crate) fn is_body_passed_on(&self) -> bool {
+        self.body_passed_on.get()
+    }
+
+    /// Bytes of the request body that have come.
+    pub(crate) fn has_received(&self, bytes: usize) -> u64 {
+        let sum = self
+            .bytes_in
+            .get()
+            .saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        self.bytes_in.set(sum);
+        sum
+    }
+
+    /// Bytes of the answer's body that have been sent on.
+    pub(crate) fn has_sent(&self, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.bytes_out
+            .set(self.bytes_out.get().saturating_add(bytes));
+    }
+
+    /// Why it failed, if it did.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        self.fault.get()
+    }
+
+    /// Books the first fault; later ones are its consequences.
+    pub(crate) fn fail(&self, fault: Fault) {
+        if self.fault.get().is_none() {
+            self.fault.set(Some(fault));
+        }
+    }
+
+    /// Ends it from outside: books the fault, takes the target's connection away, gives the lease
+    /// back. What is left of it on the client's side finds out at its next step.
+    pub(crate) fn end(&self, fault: Fault) {
+        if self.complete.get() {
+            return;
+        }
+        self.fail(fault);
+        self.rest();
+        if let Some(driver) = self.driver.take() {
+            driver.abort();
+        }
+        self.in_use.replace(None);
+        if let Some(lease) = self.lease.take() {
+            if fault == Fault::Cut { lease.end_as_cut() } else { drop(lease) }
+        }
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Counts it as a tunnel from here on.
+    pub(crate) fn become_tunnel(&self) {
+        if let Some(lease) = self.lease.borrow_mut().as_mut() {
+            lease.become_tunnel();
+        }
+    }
+
+    /// Ready once it has been ended from outside.
+    pub(crate) fn poll_ended(&self, cx: &Context<'_>) -> Poll<Fault> {
+        if let Some(fault) = self.fault.get() {
+            return Poll::Ready(fault);
+        }
+        self.waker.replace(Some(cx.waker().clone()));
+        Poll::Pending
+    }
+
+    /// What `work` comes to, unless the exchange is ended from outside first.
+    ///
+    /// # Errors
+    ///
+    /// The fault it was ended for.
+    pub(crate) async fn unless_ended<T>(&self, work: impl Future<Output = T>) -> Result<T, Fault> {
+        let mut work = pin!(work);
+        poll_fn(|cx| match self.poll_ended(cx) {
+            Poll::Ready(fault) => Poll::Ready(Err(fault)),
+            Poll::Pending => work.as_mut().poll(cx).map(Ok),
+        })
+        .await
+    }
+
+    /// Counts an error on the target tried last.
+    pub(crate) fn count_upstream_error(&self, fault: Fault) {
+        if let Some(pool) = self.pool.borrow().as_ref()
+            && let Some(meters) = self.target.get().and_then(|at| pool.target_meters.get(at))
+        {
+            meters.fault(fault);
+        }
+    }
+
+    /// Whether it came over HTTP/2, where the connection is not the request's to close.
+    pub(crate) fn is_http2(&self) -> bool {
+        self.stream.is_some()
+    }
+
+    /// Whether it asked for a head alone.
+    pub(crate) fn is_head(&self) -> bool {
+        self.is_head
+    }
+
+    /// Resets a stream whose answer has begun: while its window is closed nobody else would.
+    fn reset_stream(&self) {
+        let task = self.stream.as_ref().and_then(|stream| stream.get());
+        let half_answered = self.status.get() != 0 && !self.complete.get();
+        if let (Some(task), true) = (task, half_answered) {
+            task.abort();
+        }
+    }
+
+    fn verdict(&self) -> (Outcome, Option<Fault>) {
+        if let Some(fault) = self.fault.get() {
+            return (fault.outcome(), Some(fault));
+        }
+        match (self.complete.get(), self.by_target.get()) {
+            (true, true) => (Outcome::Answered, None),
+            (true, false) => (Outcome::Replied, None),
+            (false, _) if std::thread::panicking() => (Outcome::Lost, Some(Fault::Internal)),
+            (false, _) => (Outcome::ClientGone, Some(Fault::ClientGone)),
+        }
+    }
+}
+
+impl Watched for Exchange {
+    fn tick(&self, now: Instant) {
+        let cut = self
+            .lease
+            .borrow()
+            .as_ref()
+            .is_some_and(|lease| lease.holder().leases().is_cut());
+        if cut || self.worker.stage.get() == Stage::Now {
+            self.end(Fault::Cut);
+            self.reset_stream();
+        } else if self.waiting_until.get().is_some_and(|at| at <= now) {
+            self.end(self.waiting_for.get());
+            self.reset_stream();
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if let Some(driver) = self.driver.take() {
+            // The client left in the middle: what the target still sends has no reader.
+            driver.abort();
+        }
+        let took = self.began.elapsed();
+        let (outcome, fault) = self.verdict();
+        let status = if self.status.get() == 0 { CLIENT_CLOSED_REQUEST } else { self.status.get() };
+        match self.pool.borrow().as_ref() {
+            Some(pool) => pool.meters.answered(status, took),
+            None => self.worker.unrouted.answered(status, took),
+        }
+        self.worker.metrics.outcome(outcome);
+        if let Some(fault) = fault.filter(|fault| fault.side() == Side::Downstream) {
+            self.connection.listener.meters.fault(fault);
+        }
+        self.log(took, status, outcome, fault);
+        if !self.body_passed_on.get() {
+            self.connection.leave_unread();
+        }
+        self.connection.end_request();
+    }
+}

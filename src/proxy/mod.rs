@@ -1,0 +1,23 @@
+//! The data plane: what one request touches, on one thread.
+//!
+//! Five stops: `accept` (a connection comes to one worker) → `server` (speaks HTTP/1.1 or HTTP/2 to
+//! the client) → `handler` (route, colour, lease: every decision, on a view of the head) → `forward`
+//! (headers, a connection, both bodies) → the target. Knows nothing of the control plane: both meet
+//! in the published snapshot and in leases.
+
+mod accept;
+mod balance;
+mod body;
+mod clock;
+mod connection;
+mod exchange;
+mod forward;
+mod handler;
+mod head;
+pub mod headers;
+mod idle;
+mod reply;
+mod server;
+mod tunnel;
+mod view;
+pub mod worker;

@@ -1,0 +1,235 @@
+//! A worker: one thread with its own runtime, its own listeners' sockets and its own idle
+//! connections. The only place that knows that there are several.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+use tokio::time::Instant;
+use tokio::time::MissedTickBehavior;
+use tokio::time::interval;
+use tokio::time::timeout;
+
+use crate::model::snapshot::Snapshot;
+use crate::net::listen::Listener;
+use crate::observe::access::AccessWriter;
+use crate::observe::metrics::Metrics;
+use crate::observe::metrics::PoolMeters;
+use crate::proxy::accept;
+pub use crate::proxy::accept::Admission;
+use crate::proxy::accept::ListenerContext;
+use crate::proxy::clock::Clock;
+use crate::proxy::clock::TICK;
+use crate::proxy::idle::IdleConnections;
+use crate::proxy::view::View;
+use crate::sync::published::Published;
+use crate::sync::shutdown::Stage;
+use crate::sync::shutdown::Stopping;
+
+/// How often idle connections to targets are looked through.
+const REAP_EVERY: Duration = Duration::from_secs(1);
+
+/// How long the supervisor may take to close the listeners once the stop has begun.
+const CLOSED_WITHIN: Duration = Duration::from_secs(2);
+
+/// The listeners that are open now, as `net` publishes them.
+pub type OpenListeners = watch::Receiver<Arc<Vec<Arc<Listener>>>>;
+
+/// What a worker is started with.
+pub struct WorkerParts {
+    /// Its number, from 0.
+    pub index: usize,
+    /// The snapshots to decide on.
+    pub snapshots: Published<Snapshot>,
+    /// The listeners to accept on.
+    pub listeners: OpenListeners,
+    /// The connection counts of the process.
+    pub admission: Arc<Admission>,
+    /// Where to count.
+    pub metrics: Metrics,
+    /// Where to log requests.
+    pub log: AccessWriter,
+    /// When to end.
+    pub stopping: Stopping,
+}
+
+/// What everything on one worker shares.
+pub(crate) struct Worker {
+    /// Its number, from 0.
+    pub(crate) index: usize,
+    /// Its view of the snapshot.
+    pub(crate) view: View,
+    /// Its deadlines.
+    pub(crate) clock: Rc<Clock>,
+    /// Its idle connections to targets.
+    pub(crate) idle: IdleConnections,
+    /// The connection counts of the process.
+    pub(crate) admission: Arc<Admission>,
+    /// Where to count.
+    pub(crate) metrics: Metrics,
+    /// Where requests without an upstream are counted.
+    pub(crate) unrouted: PoolMeters,
+    /// Where to log requests.
+    pub(crate) log: AccessWriter,
+    /// How far the stop has come.
+    pub(crate) stage: Cell<Stage>,
+    /// Since when the worker takes nothing new.
+    pub(crate) stopping_since: Cell<Option<Instant>>,
+    /// Connection tasks that have not ended.
+    pub(crate) open: Cell<usize>,
+}
+
+/// A listener that this worker accepts on; stops when dropped.
+struct Accepting {
+    context: Rc<ListenerContext>,
+    _stop: oneshot::Sender<()>,
+}
+
+/// Starts a worker on a thread of its own.
+///
+/// # Errors
+///
+/// No thread or no runtime can be had.
+pub fn spawn(parts: WorkerParts) -> io::Result<thread::JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    thread::Builder::new()
+        .name(format!("worker-{}", parts.index))
+        .spawn(move || {
+            let tasks = LocalSet::new();
+            tasks.block_on(&runtime, run(parts));
+            // Whatever has not ended by now ends here, and books its outcome while the log still stands.
+            drop(tasks);
+        })
+}
+
+async fn run(parts: WorkerParts) {
+    let WorkerParts { index, snapshots, mut listeners, admission, metrics, log, mut stopping } =
+        parts;
+    let view = View::new(&snapshots, metrics.clone());
+    let kept = view
+        .load()
+        .snapshot
+        .settings
+        .limits
+        .idle_upstream_connections;
+    let worker = Rc::new(Worker {
+        index,
+        view,
+        clock: Rc::default(),
+        idle: IdleConnections::new(kept),
+        admission,
+        unrouted: metrics.unrouted(),
+        metrics,
+        log,
+        stage: Cell::new(Stage::Running),
+        stopping_since: Cell::new(None),
+        open: Cell::new(0),
+    });
+    let ticking = tokio::task::spawn_local(tick(Rc::clone(&worker)));
+    let mut accepting: HashMap<SocketAddr, Accepting> = HashMap::new();
+    loop {
+        // Not kept beyond this: a listener that is held keeps its sockets open.
+        follow(&worker, &mut accepting, &Arc::clone(&listeners.borrow_and_update()));
+        tokio::select! {
+            () = stopping.reached(Stage::Graceful) => break,
+            changed = listeners.changed() => if changed.is_err() { break },
+        }
+    }
+    worker.stage.set(Stage::Graceful);
+    worker.stopping_since.set(Some(Instant::now()));
+    // The supervisor closes the listeners: only then are these the last holders of their sockets,
+    // and nothing can arrive behind the back of the accept tasks that empty the queues.
+    let closed = listeners.wait_for(|open| open.is_empty());
+    drop(timeout(CLOSED_WITHIN, closed).await);
+    drop(accepting);
+    finish(&worker, &mut stopping).await;
+    ticking.abort();
+}
+
+/// Accepts on what is open now, and no longer on what is not.
+fn follow(
+    worker: &Rc<Worker>,
+    accepting: &mut HashMap<SocketAddr, Accepting>,
+    open: &[Arc<Listener>],
+) {
+    accepting.retain(|bind, _| open.iter().any(|listener| listener.address == *bind));
+    let https = open
+        .iter()
+        .find(|listener| listener.tls.is_some())
+        .map(|l| l.address.port());
+    for listener in open {
+        if let Some(known) = accepting.get(&listener.address) {
+            known.context.update(listener, https);
+            continue;
+        }
+        let socket = listener
+            .accept_socket(worker.index)
+            .and_then(TcpListener::from_std);
+        let socket = match socket {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::error!(listener = %listener.bind, %error, "this worker cannot accept here");
+                continue;
+            }
+        };
+        let meters = worker.metrics.listener(&listener.bind.to_string());
+        let context = Rc::new(ListenerContext::new(listener, meters, https));
+        let (stop, stopped) = oneshot::channel();
+        let task = accept::accept(Rc::clone(worker), Rc::clone(&context), socket, stopped);
+        tokio::task::spawn_local(task);
+        accepting.insert(listener.address, Accepting { context, _stop: stop });
+    }
+}
+
+/// Looks at every deadline, and at what else happens by the clock.
+async fn tick(worker: Rc<Worker>) {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut reaped = Instant::now();
+    loop {
+        let now = ticks.tick().await;
+        worker.clock.tick(now);
+        // Also without traffic: a worker must not hold an old snapshot for longer than a tick.
+        let seen = worker.view.load();
+        worker.log.flush();
+        if now.duration_since(reaped) >= REAP_EVERY {
+            reaped = now;
+            worker
+                .idle
+                .set_max(seen.snapshot.settings.limits.idle_upstream_connections);
+            worker.idle.reap(now);
+        }
+    }
+}
+
+/// Lets requests finish, up to the deadline; what is left then is cut.
+async fn finish(worker: &Rc<Worker>, stopping: &mut Stopping) {
+    let deadline = Instant::now() + worker.view.load().snapshot.settings.timeouts.shutdown;
+    let all_done = async {
+        // The accept tasks empty their queues first, so that what they take is counted.
+        tokio::time::sleep(TICK).await;
+        while worker.open.get() > 0 || worker.clock.len() > 0 {
+            tokio::time::sleep(TICK / 4).await;
+        }
+    };
+    tokio::select! {
+        () = all_done => {}
+        () = tokio::time::sleep_until(deadline) => {
+            tracing::warn!(worker = worker.index, connections = worker.open.get(), "shutdown deadline: cutting what is left");
+        }
+        () = stopping.reached(Stage::Now) => {}
+    }
+    worker.stage.set(Stage::Now);
+    worker.clock.tick(Instant::now());
+}
