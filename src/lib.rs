@@ -5,6 +5,7 @@
 //! laws of who may import whom.
 
 pub mod config;
+pub mod control;
 pub mod model;
 pub mod net;
 pub mod observe;

@@ -1,0 +1,220 @@
+//! What happens while a command runs, one JSON object a line; the last line is the verdict.
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::control::command::Code;
+use crate::model::colour::Colour;
+use crate::model::problem::Problem;
+
+/// One event of a promotion, or of the daemon (`GET /v1/events`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// One round of the gate's probes is complete.
+    Gating {
+        /// One entry a target.
+        targets: Vec<TargetReport>,
+    },
+    /// New requests get the new colour from here.
+    Switched {
+        /// The generation now in service.
+        generation: u64,
+    },
+    /// The retired colour still has work.
+    Draining {
+        /// Requests in flight on it, tunnels included.
+        in_flight: usize,
+    },
+    /// Nothing is left on the retired colour. Last.
+    Drained {
+        /// One an upstream.
+        receipts: Vec<Receipt>,
+    },
+    /// The deadline came: what was left has been ended. Last.
+    Cut {
+        /// One an upstream.
+        receipts: Vec<Receipt>,
+    },
+    /// The colour that drained was made live again: nothing is safe to kill. Last.
+    Reopened {
+        /// One an upstream, `safe_to_kill` being null.
+        receipts: Vec<Receipt>,
+    },
+    /// Nothing has changed. Last.
+    Refused {
+        /// `gate` or `not_durable`; `taken_back` for a promotion that was cancelled.
+        code: Code,
+        /// Every reason, at least one.
+        reasons: Vec<Reason>,
+    },
+    /// `--dry-run`: the gate would have passed. Last.
+    WouldSwitch {
+        /// The targets of the last round.
+        targets: Vec<TargetReport>,
+        /// Requests in flight on the colour that would be retired, tunnels included.
+        in_flight: usize,
+        /// The part of them that are tunnels.
+        tunnels: usize,
+    },
+    /// A guard holds. The command may run while the connection stays open.
+    Guarded {
+        /// The upstream.
+        upstream: String,
+        /// The colour that cannot be promoted meanwhile.
+        colour: Colour,
+    },
+    /// A target's verdict changed.
+    Probe {
+        /// The upstream.
+        upstream: String,
+        /// The pool; absent for a plain one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        colour: Option<Colour>,
+        /// The target's address.
+        target: String,
+        /// The new verdict.
+        healthy: bool,
+        /// What the deciding probe saw.
+        outcome: String,
+    },
+    /// The configuration file was applied or refused.
+    Reload {
+        /// Whether it was applied.
+        applied: bool,
+        /// The generation in service.
+        generation: u64,
+        /// What was wrong with the file.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        problems: Vec<Problem>,
+    },
+}
+
+/// A line of `GET /v1/events`: an event, when it was, and whose.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Notice {
+    /// RFC 3339, UTC.
+    pub at: String,
+    /// The promotion it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The upstreams of that promotion.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub upstreams: Vec<String>,
+    /// The colour that it makes live. (A probe's own colour stands in its event.)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promoting: Option<Colour>,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// One target's answer in one round of probes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TargetReport {
+    /// The upstream.
+    pub upstream: String,
+    /// The target's address.
+    pub address: String,
+    /// `200`, `503`, `refused`, `timeout` …
+    pub outcome: String,
+    /// Whether that is what was expected.
+    pub passed: bool,
+    /// How long it took, in milliseconds.
+    pub latency_ms: f64,
+}
+
+/// Why a promotion was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// The upstream; empty where the reason concerns none.
+    pub upstream: String,
+    /// The colour that was refused.
+    pub colour: Colour,
+    /// The target, where one is to blame.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// Why: `10.0.0.12:8081 answered 503 (3 of 3 probes)`.
+    pub what: String,
+    /// The way out, where one is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// What a promotion reports at its end, for one upstream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The upstream.
+    pub upstream: String,
+    /// The colour that is live now.
+    pub colour: Colour,
+    /// The generation that made it live.
+    pub generation: u64,
+    /// How long the gate took.
+    pub gate_seconds: f64,
+    /// How long the drain took.
+    pub drained_seconds: f64,
+    /// What is still in flight on the retired colour: 0 unless it was reopened.
+    pub in_flight: usize,
+    /// What had to be ended at the deadline.
+    pub cut: Cut,
+    /// The colour whose processes may be stopped now.
+    pub safe_to_kill: Option<Colour>,
+    /// The colour was live before the command came.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub already: bool,
+}
+
+/// What had to be ended at the drain's deadline.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cut {
+    /// Requests that were not tunnels.
+    pub requests: usize,
+    /// WebSockets and other upgraded connections.
+    pub tunnels: usize,
+}
+
+impl Event {
+    /// The exit code of `proxyctl` if this event is the last one; `None` if more must follow
+    /// (`Switched` is the last one only of a promotion that was asked not to wait).
+    #[must_use]
+    pub fn exit_code(&self) -> Option<u8> {
+        match self {
+            Self::Drained { .. } | Self::WouldSwitch { .. } => Some(0),
+            Self::Cut { .. } => Some(3),
+            Self::Reopened { .. } => Some(6),
+            Self::Refused { code, .. } => Some(code.exit_code()),
+            Self::Gating { .. }
+            | Self::Switched { .. }
+            | Self::Draining { .. }
+            | Self::Guarded { .. }
+            | Self::Probe { .. }
+            | Self::Reload { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receipt_is_written_to_the_letter() {
+        let receipt = Receipt {
+            upstream: "app".to_owned(),
+            colour: Colour::Green,
+            generation: 8,
+            gate_seconds: 1.5,
+            drained_seconds: 0.25,
+            in_flight: 0,
+            cut: Cut::default(),
+            safe_to_kill: Some(Colour::Blue),
+            already: false,
+        };
+        let line = serde_json::to_string(&Event::Drained { receipts: vec![receipt] }).unwrap();
+        assert_eq!(
+            line,
+            r#"{"event":"drained","receipts":[{"upstream":"app","colour":"green","generation":8,"gate_seconds":1.5,"drained_seconds":0.25,"in_flight":0,"cut":{"requests":0,"tunnels":0},"safe_to_kill":"blue"}]}"#
+        );
+    }
+}

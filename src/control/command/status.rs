@@ -1,0 +1,132 @@
+//! `GET /v1/status`: the whole state.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::model::colour::Colour;
+use crate::model::problem::Problem;
+
+/// Everything an operator may want to know now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The daemon's version.
+    pub version: String,
+    /// The generation in service.
+    pub generation: u64,
+    /// By name.
+    pub upstreams: BTreeMap<String, UpstreamStatus>,
+    /// In the order of the file.
+    pub listeners: Vec<ListenerStatus>,
+    /// The configuration file.
+    pub config: ConfigStatus,
+}
+
+/// One upstream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UpstreamStatus {
+    /// The live colour; absent for a plain upstream, which cannot be promoted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live: Option<Colour>,
+    /// The other one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standby: Option<Colour>,
+    /// Since when the live colour is live: RFC 3339, UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// The running promotion.
+    pub promotion: Option<PromotionStatus>,
+    /// `blue` and `green`, or `targets` for a plain upstream.
+    pub pools: BTreeMap<String, PoolStatus>,
+}
+
+/// A running promotion.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PromotionStatus {
+    /// Its name in logs and events.
+    pub id: String,
+    /// The colour that it makes live.
+    pub colour: Colour,
+    /// How far it has come.
+    pub phase: Phase,
+    /// When this phase began: RFC 3339, UTC.
+    pub since: String,
+}
+
+/// How far a promotion has come, as status and refusals say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Nothing has changed yet.
+    Gating,
+    /// The switch is done.
+    Draining,
+}
+
+/// One pool.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PoolStatus {
+    /// Requests in flight, tunnels included.
+    pub in_flight: usize,
+    /// The part of them that are tunnels.
+    pub tunnels: usize,
+    /// In the order of the file.
+    pub targets: Vec<TargetStatus>,
+}
+
+/// One target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TargetStatus {
+    /// Its address.
+    pub address: String,
+    /// Whether it may be sent requests; `null` while it has never been probed.
+    pub healthy: Option<bool>,
+    /// Requests in flight on it, tunnels included.
+    pub in_flight: usize,
+    /// The last probe.
+    pub last_probe: Option<ProbeStatus>,
+}
+
+/// One probe.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProbeStatus {
+    /// When it ended: RFC 3339, UTC.
+    pub at: String,
+    /// `200`, `503`, `refused`, `timeout` …
+    pub outcome: String,
+    /// How long it took, in milliseconds.
+    pub latency_ms: f64,
+}
+
+/// One listener.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerStatus {
+    /// As in the file.
+    pub bind: String,
+    /// What the kernel gave: differs where the file says port 0.
+    pub address: String,
+}
+
+/// The configuration file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigStatus {
+    /// Its path.
+    pub path: PathBuf,
+    /// Sections of it that change at a restart only.
+    pub pending_restart: Vec<String>,
+    /// The last attempt to apply it.
+    pub last_reload: ReloadStatus,
+}
+
+/// One attempt to apply the file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadStatus {
+    /// When: RFC 3339, UTC.
+    pub at: String,
+    /// Whether it was applied.
+    pub ok: bool,
+    /// What was wrong with it.
+    pub problems: Vec<Problem>,
+}

@@ -1,0 +1,384 @@
+//! One promotion as a pure state machine: events and the time go in, what to do next comes out.
+//! It knows no task, no socket and no clock, so that a simulation can walk it through any history.
+
+mod tally;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::control::command::event::Reason;
+use crate::control::promotion::tally::Tally;
+use crate::model::colour::Colour;
+use crate::model::health::ProbeOutcome;
+
+pub(crate) use crate::control::promotion::tally::in_words;
+
+/// How long a drain that has cut waits for the cut requests to let go.
+pub const SETTLE: Duration = Duration::from_secs(2);
+
+/// How often a drain that still moves is reported, at most.
+pub const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// What a promotion sets out to do; fixed when it begins.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// What is wanted at the end of the gate.
+    pub purpose: Purpose,
+    /// When it began.
+    pub started: Instant,
+    /// Whole good rounds in a row that open the gate; 0: forced, there is no gate.
+    pub rounds: u32,
+    /// From the end of one round to the start of the next.
+    pub interval: Duration,
+    /// From the start until the gate gives up.
+    pub gate_timeout: Duration,
+    /// From the switch until what is left on the retired colour is cut.
+    pub drain_timeout: Duration,
+    /// How many upstreams it changes.
+    pub members: usize,
+}
+
+/// What a promotion is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Make the colour live.
+    Change,
+    /// Run the gate, change nothing.
+    DryRun,
+    /// The colour is live already: only wait for the drain that may still run.
+    Already,
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy)]
+pub enum Input<'a> {
+    /// Start. Must come first.
+    Begin,
+    /// One whole round of fresh probes.
+    Round(&'a [Answer]),
+    /// The gate's deadline passed while a round was under way.
+    Deadline,
+    /// Nobody waits for the answer any more.
+    ClientGone,
+    /// Asked to [`Action::Publish`], the supervisor has done so.
+    Published,
+    /// Asked to [`Action::Publish`], the supervisor could not; nothing has changed.
+    NotPublished,
+    /// A look at what the retired pools still hold.
+    Look {
+        /// Requests in flight, tunnels included.
+        in_flight: usize,
+        /// What has been ended by force so far.
+        cut: usize,
+    },
+    /// The retired colour of one more upstream was made live again.
+    Reopened,
+}
+
+/// One target's answer in one round.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The upstream.
+    pub upstream: Arc<str>,
+    /// The colour that wants to become live.
+    pub colour: Colour,
+    /// The target's address.
+    pub target: Arc<str>,
+    /// What it answered.
+    pub outcome: ProbeOutcome,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Run one round of probes.
+    Probe {
+        /// When.
+        at: Instant,
+        /// When to give the round up; `None`: let it finish, for a refusal must name reasons.
+        until: Option<Instant>,
+    },
+    /// Make the colour live: journal, then publish; then say which of the two it was.
+    Publish,
+    /// Look at the retired pools when something worth telling happens there.
+    Watch {
+        /// Look at this moment at the latest.
+        until: Instant,
+        /// What is already known to be in flight.
+        known: Option<usize>,
+        /// A count that merely changed is not worth a look before this moment.
+        not_before: Instant,
+    },
+    /// End what is left on the retired pools by force, then [`Watch`](Self::Watch) until `until`.
+    Cut {
+        /// When to stop waiting for it.
+        until: Instant,
+    },
+    /// Over, with this verdict.
+    End(Ending),
+    /// Nothing: the event came too late to matter.
+    Ignore,
+}
+
+/// How a promotion ended. Exactly one, exactly once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Nothing has changed: the gate did not open, or the state could not be made durable.
+    Refused,
+    /// Nothing has changed: the requester went away while the gate was open.
+    Cancelled,
+    /// Nothing has changed, as was wished: the gate would have opened.
+    WouldSwitch,
+    /// Switched, and the retired colour is empty.
+    Drained,
+    /// Switched, and what was left at the deadline has been ended by force, as far as it let itself.
+    Cut,
+    /// Switched, and switched back before the drain was over.
+    Reopened,
+}
+
+/// A promotion under way.
+#[derive(Debug)]
+pub struct Promotion {
+    plan: Plan,
+    state: State,
+    good_in_a_row: u32,
+    rounds: u32,
+    tally: Tally,
+    reopened: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    New,
+    Gating,
+    Publishing,
+    Draining { deadline: Instant },
+    Cutting { until: Instant },
+    Done,
+}
+
+impl Ending {
+    /// Whether the retired colour's processes may be stopped, `left` requests being in flight there.
+    #[must_use]
+    pub fn is_safe_to_kill(self, left: usize) -> bool {
+        match self {
+            Self::Drained | Self::Cut => left == 0,
+            Self::Refused | Self::Cancelled | Self::WouldSwitch | Self::Reopened => false,
+        }
+    }
+}
+
+impl Promotion {
+    /// A promotion that has not begun.
+    #[must_use]
+    pub fn new(plan: Plan) -> Self {
+        Self {
+            plan,
+            state: State::New,
+            good_in_a_row: 0,
+            rounds: 0,
+            tally: Tally::default(),
+            reopened: 0,
+        }
+    }
+
+    /// Whether nothing has changed yet and the upstreams are held.
+    #[must_use]
+    pub fn is_gating(&self) -> bool {
+        matches!(self.state, State::New | State::Gating | State::Publishing)
+            && self.plan.purpose == Purpose::Change
+    }
+
+    /// Whether the switch is done and its drain is not.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        matches!(self.state, State::Draining { .. } | State::Cutting { .. })
+    }
+
+    /// When its drain ends by force, while it drains.
+    #[must_use]
+    pub fn drain_deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Draining { deadline } => Some(deadline),
+            State::Cutting { until } => Some(until),
+            State::New | State::Gating | State::Publishing | State::Done => None,
+        }
+    }
+
+    /// What it set out to do.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Why the gate did not open: every target that is to blame, at least one reason.
+    #[must_use]
+    pub fn reasons(&self) -> Vec<Reason> {
+        self.tally.reasons(self.plan.rounds, self.plan.gate_timeout)
+    }
+
+    /// Takes in what happened and says what to do next.
+    pub fn step(&mut self, input: Input<'_>, now: Instant) -> Action {
+        match self.state {
+            State::New => self.begin(input, now),
+            State::Gating => self.gate(input, now),
+            State::Publishing => self.published(input, now),
+            State::Draining { deadline } => self.drain(input, deadline, now),
+            State::Cutting { until } => self.settle(input, until, now),
+            State::Done => Action::Ignore,
+        }
+    }
+
+    fn begin(&mut self, input: Input<'_>, now: Instant) -> Action {
+        match (input, self.plan.purpose) {
+            (Input::Begin, Purpose::Already) => self.start_drain(now),
+            (Input::Begin, Purpose::Change | Purpose::DryRun) if self.plan.rounds == 0 => {
+                self.open()
+            }
+            (Input::Begin, Purpose::Change | Purpose::DryRun) => {
+                self.state = State::Gating;
+                Action::Probe { at: now, until: None }
+            }
+            (
+                Input::Round(_)
+                | Input::Deadline
+                | Input::ClientGone
+                | Input::Published
+                | Input::NotPublished
+                | Input::Look { .. }
+                | Input::Reopened,
+                _,
+            ) => Action::Ignore,
+        }
+    }
+
+    fn gate(&mut self, input: Input<'_>, now: Instant) -> Action {
+        match input {
+            Input::Round(answers) => self.round(answers, now),
+            Input::Deadline => self.end(Ending::Refused),
+            Input::ClientGone => self.end(Ending::Cancelled),
+            Input::Begin
+            | Input::Published
+            | Input::NotPublished
+            | Input::Look { .. }
+            | Input::Reopened => Action::Ignore,
+        }
+    }
+
+    fn round(&mut self, answers: &[Answer], now: Instant) -> Action {
+        self.rounds = self.rounds.saturating_add(1);
+        let good = self.tally.add(answers);
+        self.good_in_a_row = if good { self.good_in_a_row.saturating_add(1) } else { 0 };
+        if self.good_in_a_row >= self.plan.rounds {
+            return self.open();
+        }
+        let deadline = self.plan.started + self.plan.gate_timeout;
+        let at = now + self.plan.interval;
+        if at >= deadline {
+            return self.end(Ending::Refused);
+        }
+        Action::Probe { at, until: Some(deadline) }
+    }
+
+    fn open(&mut self) -> Action {
+        if self.plan.purpose == Purpose::DryRun {
+            return self.end(Ending::WouldSwitch);
+        }
+        self.state = State::Publishing;
+        Action::Publish
+    }
+
+    fn published(&mut self, input: Input<'_>, now: Instant) -> Action {
+        match input {
+            Input::Published => self.start_drain(now),
+            Input::NotPublished => self.end(Ending::Refused),
+            Input::Begin
+            | Input::Round(_)
+            | Input::Deadline
+            | Input::ClientGone
+            | Input::Look { .. }
+            | Input::Reopened => Action::Ignore,
+        }
+    }
+
+    fn start_drain(&mut self, now: Instant) -> Action {
+        let deadline = now + self.plan.drain_timeout;
+        self.state = State::Draining { deadline };
+        Action::Watch { until: deadline, known: None, not_before: now }
+    }
+
+    fn drain(&mut self, input: Input<'_>, deadline: Instant, now: Instant) -> Action {
+        match input {
+            Input::Look { in_flight: 0, .. } => self.end_drain(0, 0),
+            Input::Look { in_flight, .. } if now < deadline => Action::Watch {
+                until: deadline,
+                known: Some(in_flight),
+                not_before: now + REPORT_EVERY,
+            },
+            // The drain that this promotion follows has a deadline of its own, and did not keep it.
+            Input::Look { in_flight, .. } if self.plan.purpose == Purpose::Already => {
+                self.end_drain(in_flight, 0)
+            }
+            Input::Look { .. } => {
+                let until = now + SETTLE;
+                self.state = State::Cutting { until };
+                Action::Cut { until }
+            }
+            Input::Reopened => self.reopen(deadline, now),
+            Input::Begin
+            | Input::Round(_)
+            | Input::Deadline
+            | Input::ClientGone
+            | Input::Published
+            | Input::NotPublished => Action::Ignore,
+        }
+    }
+
+    fn settle(&mut self, input: Input<'_>, until: Instant, now: Instant) -> Action {
+        match input {
+            Input::Look { in_flight, cut } if in_flight == 0 || now >= until => {
+                self.end_drain(in_flight, cut)
+            }
+            Input::Look { in_flight, .. } => {
+                Action::Watch { until, known: Some(in_flight), not_before: until }
+            }
+            Input::Reopened => self.reopen(until, now),
+            Input::Begin
+            | Input::Round(_)
+            | Input::Deadline
+            | Input::ClientGone
+            | Input::Published
+            | Input::NotPublished => Action::Ignore,
+        }
+    }
+
+    fn reopen(&mut self, until: Instant, now: Instant) -> Action {
+        self.reopened += 1;
+        if self.reopened >= self.plan.members {
+            return self.end(Ending::Reopened);
+        }
+        Action::Watch { until, known: None, not_before: now }
+    }
+
+    fn end_drain(&mut self, left: usize, cut: usize) -> Action {
+        let ending = match (self.reopened, left, cut) {
+            (0, 0, 0) => Ending::Drained,
+            (0, ..) => Ending::Cut,
+            _ => Ending::Reopened,
+        };
+        self.end(ending)
+    }
+
+    fn end(&mut self, ending: Ending) -> Action {
+        self.state = State::Done;
+        Action::End(ending)
+    }
+}
+
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,199 @@
+//! From checked settings to a snapshot that shares with the old one whatever stayed the same.
+//!
+//! Shared means: the same counts, health and idle connections. A pool whose list of targets is
+//! unchanged is the same pool; one whose list changed is a new pool in which the targets that are
+//! still described keep their identity. Nothing here publishes, binds or writes.
+
+pub mod candidate;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::control::journal::Remembered;
+use crate::model::colour::Colour;
+use crate::model::pool::Pool;
+use crate::model::route::HostRule;
+use crate::model::route::Route;
+use crate::model::route::Routes;
+use crate::model::settings::PoolSettings;
+use crate::model::settings::RouteSettings;
+use crate::model::settings::Settings;
+use crate::model::settings::TargetSettings;
+use crate::model::settings::UpstreamSettings;
+use crate::model::snapshot::Snapshot;
+use crate::model::split::Split;
+use crate::model::target::Target;
+use crate::model::upstream::Pools;
+use crate::model::upstream::Upstream;
+
+/// Everything a snapshot is made of beside the settings.
+#[derive(Debug, Clone, Copy)]
+pub struct Ground<'a> {
+    /// The number it will have.
+    pub generation: u64,
+    /// Which colour is live where, whatever the file says.
+    pub memory: &'a BTreeMap<String, Remembered>,
+    /// What to share with.
+    pub old: Option<&'a Snapshot>,
+    /// How many workers count on its leases.
+    pub workers: usize,
+    /// Since when a colour that is live for the first time is.
+    pub now: SystemTime,
+}
+
+/// Builds the snapshot that `settings` describe. New pools of the standby colour are born retired;
+/// shared pools are left as they are.
+#[must_use]
+pub fn snapshot(settings: Arc<Settings>, ground: Ground<'_>) -> Snapshot {
+    let upstreams: Vec<Upstream> = settings
+        .upstreams
+        .iter()
+        .map(|(name, upstream)| one_upstream(name, upstream, &settings, ground))
+        .collect();
+    Snapshot { generation: ground.generation, routes: routes(&settings), upstreams, settings }
+}
+
+/// The pools of `old` that `new` no longer has: they get no new requests from its publish on.
+#[must_use]
+pub fn replaced(old: &Snapshot, new: &Snapshot) -> Vec<Arc<Pool>> {
+    let stays = |pool: &Arc<Pool>| {
+        new.upstreams
+            .iter()
+            .flat_map(Upstream::all_pools)
+            .any(|other| Arc::ptr_eq(pool, other))
+    };
+    old.upstreams
+        .iter()
+        .flat_map(Upstream::all_pools)
+        .filter(|pool| !stays(pool))
+        .cloned()
+        .collect()
+}
+
+/// Which sections differ although only a restart can change them: their keys in the file.
+#[must_use]
+pub fn pending_restart(started_with: &Settings, now: &Settings) -> Vec<String> {
+    let sections = [
+        ("workers", started_with.workers == now.workers),
+        ("control", started_with.control == now.control),
+        ("admin", started_with.admin == now.admin),
+        ("state_dir", started_with.state_dir == now.state_dir),
+        ("user", started_with.user == now.user),
+    ];
+    sections
+        .into_iter()
+        .filter(|(_, same)| !same)
+        .map(|(key, _)| key.to_owned())
+        .collect()
+}
+
+fn routes(settings: &Settings) -> Routes {
+    let route = |written: &RouteSettings| {
+        // `config` refuses a dangling name, so every route finds its upstream.
+        let at = settings
+            .upstreams
+            .keys()
+            .position(|name| *name == written.upstream)?;
+        let upstream = settings.upstreams.get(&written.upstream)?;
+        Some(Route {
+            host: written.host.clone(),
+            path: written.path.clone(),
+            upstream: at,
+            timeouts: settings
+                .timeouts
+                .with(&upstream.timeouts)
+                .with(&written.timeouts),
+        })
+    };
+    Routes::new(settings.routes.iter().filter_map(route).collect())
+}
+
+fn one_upstream(
+    name: &Arc<str>,
+    upstream: &UpstreamSettings,
+    settings: &Settings,
+    ground: Ground<'_>,
+) -> Upstream {
+    let old = ground.old.and_then(|old| old.upstream(name));
+    let name = old.map_or(name, |old| &old.name);
+    let pools = match &upstream.pools {
+        PoolSettings::Single(targets) => {
+            let old = old.and_then(|old| match &old.pools {
+                Pools::Single(pool) => Some(pool),
+                Pools::Coloured { .. } => None,
+            });
+            Pools::Single(pool(name, None, targets, old, ground.workers))
+        }
+        PoolSettings::Coloured { blue, green, live } => {
+            let remembered = ground.memory.get(&**name);
+            let live = remembered.map_or(*live, |memory| memory.live);
+            let build = |colour: Colour, targets: &[TargetSettings]| {
+                let old = old.and_then(|old| old.pool(colour));
+                let pool = pool(name, Some(colour), targets, old, ground.workers);
+                let shared = old.is_some_and(|old| Arc::ptr_eq(old, &pool));
+                if !shared && colour != live {
+                    pool.leases().retire();
+                }
+                pool
+            };
+            Pools::Coloured {
+                blue: build(Colour::Blue, blue),
+                green: build(Colour::Green, green),
+                split: Split::AllTo(live),
+                since: remembered.map_or(ground.now, |memory| memory.since),
+                previous: remembered.and_then(|memory| memory.previous),
+            }
+        }
+    };
+    Upstream {
+        name: Arc::clone(name),
+        pools,
+        health: upstream.health.clone(),
+        public_host: public_host(name, settings),
+        promotion: upstream.promotion.clone(),
+    }
+}
+
+/// The first exact host that leads to this upstream: what its users call it.
+fn public_host(upstream: &str, settings: &Settings) -> Option<String> {
+    settings
+        .routes
+        .iter()
+        .filter(|route| &*route.upstream == upstream)
+        .find_map(|route| match &route.host {
+            HostRule::Exact(host) => Some(host.clone()),
+            HostRule::Any | HostRule::Wildcard(_) => None,
+        })
+}
+
+fn pool(
+    upstream: &Arc<str>,
+    colour: Option<Colour>,
+    targets: &[TargetSettings],
+    old: Option<&Arc<Pool>>,
+    workers: usize,
+) -> Arc<Pool> {
+    if let Some(old) = old.filter(|old| is_described(old, targets)) {
+        return Arc::clone(old);
+    }
+    let known = old.map(|old| old.targets.as_slice()).unwrap_or_default();
+    let target = |settings: &TargetSettings| {
+        let same = known.iter().find(|target| target.matches(settings));
+        same.map_or_else(|| Arc::new(Target::new(settings, workers)), Arc::clone)
+    };
+    let targets = targets.iter().map(target).collect();
+    Arc::new(Pool::new(Arc::clone(upstream), colour, targets, workers))
+}
+
+fn is_described(pool: &Pool, targets: &[TargetSettings]) -> bool {
+    pool.targets.len() == targets.len()
+        && pool
+            .targets
+            .iter()
+            .zip(targets)
+            .all(|(target, settings)| target.matches(settings))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,188 @@
+//! What each request on the control socket does.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use futures_util::stream;
+use http::HeaderValue;
+use http::Method;
+use http::Request;
+use http::header;
+use http_body_util::BodyExt;
+use http_body_util::Limited;
+use hyper::body::Incoming;
+use serde::de::DeserializeOwned;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::control::answer;
+use crate::control::answer::Answer;
+use crate::control::command::Code;
+use crate::control::command::Guard;
+use crate::control::command::Refusal;
+use crate::control::command::event::Event;
+use crate::control::command::event::Notice;
+use crate::control::supervisor::handle::Caller;
+use crate::control::supervisor::handle::Cause;
+use crate::control::supervisor::handle::EventStream;
+use crate::control::supervisor::handle::Guarded;
+use crate::control::supervisor::handle::Handle;
+use crate::control::supervisor::refusal::refusal;
+use crate::sync::shutdown::Stage;
+use crate::sync::shutdown::Stopping;
+
+/// More than any command needs.
+const BODY_MAX: usize = 64 * 1024;
+
+/// For the whole body: it comes over a local socket.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Answers one request.
+pub(super) async fn respond(
+    request: Request<Incoming>,
+    handle: &Handle,
+    caller: Caller,
+    stopping: Stopping,
+) -> Answer {
+    let (head, body) = request.into_parts();
+    let allowed = match head.uri.path() {
+        "/v1/status" | "/v1/events" => Method::GET,
+        "/v1/promote" | "/v1/rollback" | "/v1/probe" | "/v1/reload" | "/v1/guard" => Method::POST,
+        path => return answer::problem(&unknown_path(path)),
+    };
+    if head.method != allowed {
+        return wrong_method(&allowed);
+    }
+    let done = match head.uri.path() {
+        "/v1/status" => Ok(answer::json(&handle.status())),
+        "/v1/events" => Ok(answer::lines(follow(handle.subscribe(), stopping))),
+        path => command(path, body, handle, caller, stopping).await,
+    };
+    done.unwrap_or_else(|refused| {
+        tracing::info!(path = head.uri.path(), %caller, why = refused.detail, "refused");
+        answer::problem(&refused)
+    })
+}
+
+async fn command(
+    path: &str,
+    body: Incoming,
+    handle: &Handle,
+    caller: Caller,
+    stopping: Stopping,
+) -> Result<Answer, Refusal> {
+    let body = read(body).await?;
+    match path {
+        "/v1/promote" => {
+            let events = handle.promote(parse(&body)?, caller).await?;
+            Ok(answer::lines(told(events)))
+        }
+        "/v1/rollback" => {
+            let events = handle.rollback(parse(&body)?, caller).await?;
+            Ok(answer::lines(told(events)))
+        }
+        "/v1/probe" => Ok(answer::json(&handle.probe(parse(&body)?).await?)),
+        "/v1/guard" => {
+            let guard: Guard = parse(&body)?;
+            let guarded = handle.guard(guard, caller).await?;
+            Ok(answer::lines(held(guarded, stopping)))
+        }
+        "/v1/reload" => {
+            let _none: Nothing = parse(&body)?;
+            Ok(answer::json(&handle.reload(Cause::Asked(caller)).await?))
+        }
+        _ => Err(unknown_path(path)),
+    }
+}
+
+/// A command without parameters.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+async fn read(body: Incoming) -> Result<Bytes, Refusal> {
+    let whole = Limited::new(body, BODY_MAX).collect();
+    match tokio::time::timeout(BODY_TIMEOUT, whole).await {
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+            let detail = format!("the body is longer than {BODY_MAX} bytes");
+            Err(refusal(413, Code::Unknown, "body too large", detail))
+        }
+        Ok(Err(error)) => {
+            let detail = format!("the body cannot be read: {error}");
+            Err(refusal(400, Code::Unknown, "malformed request", detail))
+        }
+        Err(_elapsed) => {
+            let detail = "the body did not come in time".to_owned();
+            Err(refusal(408, Code::Unknown, "too slow", detail))
+        }
+    }
+}
+
+/// An empty body is an empty object. Whatever media type it claims, it must be JSON: `curl -d` says
+/// that it sends a form.
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+    let body = if body.trim_ascii().is_empty() { b"{}" } else { body };
+    serde_json::from_slice(body).map_err(|error| {
+        let detail = format!("the body is not what this command takes: {error}");
+        refusal(422, Code::Unknown, "malformed request", detail)
+    })
+}
+
+fn unknown_path(path: &str) -> Refusal {
+    let detail = format!("there is nothing at {path}");
+    let unknown = refusal(404, Code::Unknown, "unknown path", detail);
+    let hint = "/v1/status /v1/promote /v1/rollback /v1/guard /v1/probe /v1/reload /v1/events";
+    Refusal { hint: Some(hint.to_owned()), ..unknown }
+}
+
+fn wrong_method(allowed: &Method) -> Answer {
+    let detail = format!("this path takes {allowed} only");
+    let mut answer = answer::problem(&refusal(405, Code::Unknown, "wrong method", detail));
+    if let Ok(allowed) = HeaderValue::from_str(allowed.as_str()) {
+        answer.headers_mut().insert(header::ALLOW, allowed);
+    }
+    answer
+}
+
+/// The events of a promotion. Dropped with the connection, they cancel an open gate.
+fn told(events: EventStream) -> impl Stream<Item = Event> + Send {
+    stream::unfold(events, |mut events| async move {
+        let event = events.next().await?;
+        Some((event, events))
+    })
+}
+
+/// Says that the guard holds, and holds it while the connection stays open.
+fn held(guarded: Guarded, stopping: Stopping) -> impl Stream<Item = Event> + Send {
+    stream::unfold((Some(guarded), None, stopping), |(new, old, mut stopping)| async move {
+        let Some(guarded) = new else {
+            stopping.reached(Stage::Graceful).await;
+            drop::<Option<Guarded>>(old);
+            return None;
+        };
+        let (upstream, colour) = (guarded.upstream.clone(), guarded.colour);
+        Some((Event::Guarded { upstream, colour }, (None, Some(guarded), stopping)))
+    })
+}
+
+/// Everything that happens, until the stop. Who reads too slowly misses the oldest.
+fn follow(
+    notices: broadcast::Receiver<Notice>,
+    stopping: Stopping,
+) -> impl Stream<Item = Notice> + Send {
+    stream::unfold((notices, stopping), |(mut notices, mut stopping)| async move {
+        loop {
+            let received = tokio::select! {
+                received = notices.recv() => received,
+                () = stopping.reached(Stage::Graceful) => return None,
+            };
+            match received {
+                Ok(notice) => return Some((notice, (notices, stopping))),
+                Err(RecvError::Lagged(missed)) => tracing::debug!(missed, "a follower lags"),
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    })
+}

@@ -1,0 +1,142 @@
+//! The whole state as `GET /v1/status` tells it: from the snapshot, the cells it shares, and the
+//! supervisor's board.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::control::command::status::ConfigStatus;
+use crate::control::command::status::ListenerStatus;
+use crate::control::command::status::PoolStatus;
+use crate::control::command::status::ProbeStatus;
+use crate::control::command::status::PromotionStatus;
+use crate::control::command::status::ReloadStatus;
+use crate::control::command::status::Status;
+use crate::control::command::status::TargetStatus;
+use crate::control::command::status::UpstreamStatus;
+use crate::control::events;
+use crate::model::colour::Colour;
+use crate::model::health::ProbeRecord;
+use crate::model::health::Verdict;
+use crate::model::pool::Pool;
+use crate::model::snapshot::Snapshot;
+use crate::model::target::Target;
+use crate::model::upstream::Pools;
+use crate::model::upstream::Upstream;
+
+/// What the supervisor knows beside the snapshot, replaced whole whenever it changes.
+#[derive(Debug, Clone)]
+pub struct Board {
+    /// The public listeners are open and the daemon is not stopping.
+    pub ready: bool,
+    /// The running promotion of each upstream that has one.
+    pub promotions: BTreeMap<String, PromotionStatus>,
+    /// Pools that a reload replaced and that still have work.
+    pub leftovers: Vec<Arc<Pool>>,
+    /// The open listeners.
+    pub listeners: Vec<ListenerStatus>,
+    /// The file.
+    pub config: ConfigStatus,
+}
+
+impl Board {
+    /// The board of a daemon that has just read its file.
+    #[must_use]
+    pub fn new(path: PathBuf) -> Self {
+        let last_reload = ReloadStatus { at: events::now(), ok: true, problems: Vec::new() };
+        Self {
+            ready: false,
+            promotions: BTreeMap::new(),
+            leftovers: Vec::new(),
+            listeners: Vec::new(),
+            config: ConfigStatus { path, pending_restart: Vec::new(), last_reload },
+        }
+    }
+}
+
+/// Puts the answer together. Counts of requests are plain readings: exact for a retired pool only.
+#[must_use]
+pub fn status(snapshot: &Snapshot, board: &Board) -> Status {
+    let upstreams = snapshot
+        .upstreams
+        .iter()
+        .map(|upstream| (upstream.name.to_string(), of_upstream(upstream, board)))
+        .collect();
+    Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        generation: snapshot.generation,
+        upstreams,
+        listeners: board.listeners.clone(),
+        config: board.config.clone(),
+    }
+}
+
+fn of_upstream(upstream: &Upstream, board: &Board) -> UpstreamStatus {
+    let since = match &upstream.pools {
+        Pools::Coloured { since, .. } => Some(events::at(*since)),
+        Pools::Single(_) => None,
+    };
+    let live = upstream.live();
+    let pools = upstream
+        .all_pools()
+        .map(|pool| {
+            let key = pool.colour.map_or("targets", Colour::as_str);
+            (key.to_owned(), of_pool(pool, board))
+        })
+        .collect();
+    UpstreamStatus {
+        live,
+        standby: live.map(Colour::other),
+        since,
+        promotion: board.promotions.get(&*upstream.name).cloned(),
+        pools,
+    }
+}
+
+fn of_pool(pool: &Pool, board: &Board) -> PoolStatus {
+    let same = |other: &&Arc<Pool>| other.upstream == pool.upstream && other.colour == pool.colour;
+    let leftovers = || board.leftovers.iter().filter(same);
+    let rest = leftovers()
+        .map(|other| other.leases().in_flight())
+        .sum::<usize>();
+    let tunnels = leftovers()
+        .map(|other| other.leases().tunnels())
+        .sum::<usize>();
+    PoolStatus {
+        in_flight: pool.leases().in_flight() + rest,
+        tunnels: pool.leases().tunnels() + tunnels,
+        targets: pool
+            .targets
+            .iter()
+            .map(|target| of_target(target))
+            .collect(),
+    }
+}
+
+fn of_target(target: &Target) -> TargetStatus {
+    let healthy = match target.health.verdict() {
+        Verdict::Unknown => None,
+        Verdict::Healthy => Some(true),
+        Verdict::Unhealthy => Some(false),
+    };
+    TargetStatus {
+        address: target.name.to_string(),
+        healthy,
+        in_flight: target.in_flight.read(),
+        last_probe: target.health.last().map(|probe| of_probe(&probe)),
+    }
+}
+
+fn of_probe(probe: &ProbeRecord) -> ProbeStatus {
+    ProbeStatus {
+        at: events::at(probe.at),
+        outcome: probe.outcome.to_string(),
+        latency_ms: milliseconds(probe.latency),
+    }
+}
+
+/// In milliseconds, to the microsecond: more digits would be noise.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}

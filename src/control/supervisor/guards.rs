@@ -1,0 +1,89 @@
+//! A guard holds a colour off while somebody stops its processes.
+
+use std::sync::Arc;
+use std::sync::Weak;
+
+use crate::control::command::Guard;
+use crate::control::command::Refusal;
+use crate::control::supervisor::Supervisor;
+use crate::control::supervisor::handle::Caller;
+use crate::control::supervisor::handle::Guarded;
+use crate::control::supervisor::refusal;
+use crate::control::supervisor::request;
+use crate::control::supervisor::tasks;
+use crate::model::colour::Colour;
+use crate::model::pool::Pool;
+use crate::model::upstream::Upstream;
+
+/// A guard that was granted; over once nobody holds its other half.
+#[derive(Debug)]
+pub(super) struct Held {
+    upstream: Arc<str>,
+    colour: Colour,
+    caller: Caller,
+    alive: Weak<()>,
+}
+
+impl Supervisor {
+    /// Grants a guard if the colour is not live, not about to be, and nothing is in flight on it.
+    pub(super) fn guard(&mut self, guard: &Guard, caller: Caller) -> Result<Guarded, Refusal> {
+        if self.stopping {
+            return Err(refusal::stopping());
+        }
+        let (upstream, colour) = request::guard(guard, &self.snapshots.load())?;
+        self.may_guard(&upstream, colour)?;
+        let alive = Arc::new(());
+        self.guards.retain(|held| held.alive.strong_count() > 0);
+        self.guards.push(Held {
+            upstream: Arc::clone(&upstream.name),
+            colour,
+            caller,
+            alive: Arc::downgrade(&alive),
+        });
+        tracing::info!(upstream = %upstream.name, %colour, %caller, "guard granted");
+        Ok(Guarded { upstream: upstream.name.to_string(), colour, _alive: alive })
+    }
+
+    fn may_guard(&self, upstream: &Upstream, colour: Colour) -> Result<(), Refusal> {
+        let name = &upstream.name;
+        if upstream.live() == Some(colour) {
+            return Err(refusal::in_use(format!("{name}: {colour} is live")));
+        }
+        let promoted = self.running.values().any(|running| running.holds(name));
+        if promoted {
+            return Err(refusal::in_use(format!("{name}: a promotion of {colour} is gating")));
+        }
+        let pools = self.pools_of(upstream, colour);
+        // Only a retired pool's count can be trusted to stay at nothing.
+        let retired = pools.iter().all(|pool| pool.leases().is_retired());
+        let in_flight = tasks::in_flight(&pools);
+        if !retired || in_flight > 0 {
+            let requests = if in_flight == 1 { "request is" } else { "requests are" };
+            let detail = format!("{name}: {in_flight} {requests} in flight on {colour}");
+            return Err(refusal::in_use(detail));
+        }
+        Ok(())
+    }
+
+    /// The pool of a colour, and older ones that a reload replaced and that may still have work.
+    pub(super) fn pools_of(&self, upstream: &Upstream, colour: Colour) -> Vec<Arc<Pool>> {
+        let leftover =
+            |pool: &&Arc<Pool>| pool.upstream == upstream.name && pool.colour == Some(colour);
+        let leftovers = self.leftovers.iter().filter(leftover);
+        upstream
+            .pool(colour)
+            .into_iter()
+            .chain(leftovers)
+            .cloned()
+            .collect()
+    }
+
+    /// Who holds this colour off, if anybody does.
+    pub(super) fn guard_of(&self, upstream: &str, colour: Colour) -> Option<Caller> {
+        self.guards
+            .iter()
+            .filter(|held| held.alive.strong_count() > 0)
+            .find(|held| &*held.upstream == upstream && held.colour == colour)
+            .map(|held| held.caller)
+    }
+}

@@ -1,0 +1,193 @@
+//! The one way to ask the supervisor for something, for the socket, the admin listener and signals.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::broadcast;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+use tokio::sync::watch;
+
+use crate::control::command::Guard;
+use crate::control::command::Probe;
+use crate::control::command::Probed;
+use crate::control::command::Promote;
+use crate::control::command::Refusal;
+use crate::control::command::Reloaded;
+use crate::control::command::Rollback;
+use crate::control::command::event::Event;
+use crate::control::command::event::Notice;
+use crate::control::command::status::Status;
+use crate::control::events::Bus;
+use crate::control::gate;
+use crate::control::status;
+use crate::control::status::Board;
+use crate::control::supervisor::refusal;
+use crate::control::supervisor::request;
+use crate::model::colour::Colour;
+use crate::model::snapshot::Snapshot;
+use crate::sync::published::Published;
+
+/// Who asks: the peer's credentials on the control socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Process id, where the kernel tells it.
+    pub pid: Option<i32>,
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "uid {}", self.uid)?;
+        match self.pid {
+            Some(pid) => write!(f, " pid {pid}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why the file is to be applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// Somebody asked on the control socket.
+    Asked(Caller),
+    /// SIGHUP.
+    Signal,
+    /// The file, or a certificate it names, changed on the disk.
+    Watch,
+}
+
+/// Asks the supervisor. Clones ask the same one.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    pub(super) asks: mpsc::Sender<Ask>,
+    pub(super) snapshot: Published<Snapshot>,
+    pub(super) board: watch::Receiver<Arc<Board>>,
+    pub(super) bus: Bus,
+}
+
+/// The events of one promotion; ends after the last one. Dropped while the gate is open, it cancels
+/// the promotion; dropped later, it changes nothing.
+#[derive(Debug)]
+pub struct EventStream {
+    pub(super) events: mpsc::Receiver<Event>,
+}
+
+/// A guard that holds: the colour is neither live nor in use, and is not promoted until this is
+/// dropped.
+#[derive(Debug)]
+pub struct Guarded {
+    /// The upstream.
+    pub upstream: String,
+    /// The colour that is held off.
+    pub colour: Colour,
+    pub(super) _alive: Arc<()>,
+}
+
+/// A command in the supervisor's queue.
+#[derive(Debug)]
+pub(super) enum Ask {
+    Promote(Promote, Caller, oneshot::Sender<Result<EventStream, Refusal>>),
+    Rollback(Rollback, Caller, oneshot::Sender<Result<EventStream, Refusal>>),
+    Guard(Guard, Caller, oneshot::Sender<Result<Guarded, Refusal>>),
+    Reload(Cause, oneshot::Sender<Result<Reloaded, Refusal>>),
+}
+
+impl EventStream {
+    /// The next event; `None` after the last. Cancel safe.
+    pub async fn next(&mut self) -> Option<Event> {
+        self.events.recv().await
+    }
+}
+
+impl Handle {
+    /// Starts a promotion. What it comes to is told by the stream.
+    ///
+    /// # Errors
+    ///
+    /// What is refused before it starts: unknown names, busy, another colour live than expected.
+    pub async fn promote(&self, request: Promote, who: Caller) -> Result<EventStream, Refusal> {
+        self.ask(|reply| Ask::Promote(request, who, reply)).await
+    }
+
+    /// Starts a promotion of the colour that was live before.
+    ///
+    /// # Errors
+    ///
+    /// As [`promote`](Self::promote).
+    pub async fn rollback(&self, request: Rollback, who: Caller) -> Result<EventStream, Refusal> {
+        self.ask(|reply| Ask::Rollback(request, who, reply)).await
+    }
+
+    /// Holds a colour off while a command runs on its processes.
+    ///
+    /// # Errors
+    ///
+    /// Unknown names; the colour is live, about to be, or in use.
+    pub async fn guard(&self, request: Guard, who: Caller) -> Result<Guarded, Refusal> {
+        self.ask(|reply| Ask::Guard(request, who, reply)).await
+    }
+
+    /// Applies the file, after a gate that may be open. Unchanged, it is applied already: the
+    /// generation stays.
+    ///
+    /// # Errors
+    ///
+    /// The file is not valid, cannot be applied, or not be made durable. Nothing has changed then.
+    pub async fn reload(&self, cause: Cause) -> Result<Reloaded, Refusal> {
+        self.ask(|reply| Ask::Reload(cause, reply)).await
+    }
+
+    /// One fresh probe of every target of a colour. Changes nothing, so the supervisor is not asked.
+    ///
+    /// # Errors
+    ///
+    /// Unknown names.
+    pub async fn probe(&self, request: Probe) -> Result<Probed, Refusal> {
+        let (upstreams, colour) = request::probe(&request, &self.snapshot.load())?;
+        let asked = gate::round(&upstreams, colour, None).await;
+        Ok(Probed { passed: gate::passed(&asked), targets: gate::reports(&asked) })
+    }
+
+    /// The whole state. Never waits: a gate, a drain or a slow disk cannot delay it.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        status::status(&self.snapshot.load(), &self.board.borrow())
+    }
+
+    /// Whether the public listeners are open and the daemon is not stopping.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.board.borrow().ready
+    }
+
+    /// Everything that happens from here on.
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<Notice> {
+        self.bus.subscribe()
+    }
+
+    /// The snapshot of the moment.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load()
+    }
+
+    async fn ask<T>(
+        &self,
+        ask: impl FnOnce(oneshot::Sender<Result<T, Refusal>>) -> Ask,
+    ) -> Result<T, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.asks.send(ask(reply)).await;
+        // Either error says that the supervisor has ended.
+        if sent.is_err() {
+            return Err(refusal::stopping());
+        }
+        answer
+            .await
+            .unwrap_or_else(|_gone| Err(refusal::stopping()))
+    }
+}

@@ -1,0 +1,390 @@
+//! Promotions from the request to the verdict, driven by the state machine.
+
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::control::command::Code;
+use crate::control::command::Promote;
+use crate::control::command::Refusal;
+use crate::control::command::Rollback;
+use crate::control::command::event::Event;
+use crate::control::command::event::Reason;
+use crate::control::command::status::Phase;
+use crate::control::events;
+use crate::control::gate;
+use crate::control::gate::Asked;
+use crate::control::promotion::Action;
+use crate::control::promotion::Answer;
+use crate::control::promotion::Ending;
+use crate::control::promotion::Input;
+use crate::control::promotion::Plan;
+use crate::control::promotion::Promotion;
+use crate::control::promotion::Purpose;
+use crate::control::promotion::SETTLE;
+use crate::control::supervisor::Supervisor;
+use crate::control::supervisor::handle::Caller;
+use crate::control::supervisor::handle::EventStream;
+use crate::control::supervisor::refusal;
+use crate::control::supervisor::request;
+use crate::control::supervisor::request::Way;
+use crate::control::supervisor::request::Wish;
+use crate::control::supervisor::running::ANSWER_EVENTS;
+use crate::control::supervisor::running::Member;
+use crate::control::supervisor::running::Running;
+use crate::control::supervisor::tasks;
+use crate::control::supervisor::tasks::Serial;
+use crate::model::colour::Colour;
+
+impl Supervisor {
+    /// Starts a promotion, or says why not.
+    pub(super) async fn promote(
+        &mut self,
+        request: &Promote,
+        caller: Caller,
+    ) -> Result<EventStream, Refusal> {
+        if self.stopping {
+            return Err(refusal::stopping());
+        }
+        let wish = request::promote(request, &self.snapshots.load())?;
+        self.start(wish, caller).await
+    }
+
+    /// Starts a promotion of the colour that was live before, or says why not.
+    pub(super) async fn rollback(
+        &mut self,
+        request: &Rollback,
+        caller: Caller,
+    ) -> Result<EventStream, Refusal> {
+        if self.stopping {
+            return Err(refusal::stopping());
+        }
+        match request::rollback(request, &self.snapshots.load())? {
+            Way::Back(wish) => self.start(wish, caller).await,
+            Way::None(reasons) => {
+                // While a first promotion gates, "busy" is the truth: soon there will be a way back.
+                self.may_change(
+                    reasons
+                        .iter()
+                        .map(|reason| (&*reason.upstream, reason.colour)),
+                )?;
+                Ok(only(Event::Refused { code: Code::Gate, reasons }))
+            }
+        }
+    }
+
+    async fn start(&mut self, wish: Wish, caller: Caller) -> Result<EventStream, Refusal> {
+        self.may_start(&wish)?;
+        let members: Vec<Member> = wish
+            .members
+            .iter()
+            .map(|(upstream, colour)| Member {
+                already: upstream.live() == Some(*colour),
+                reopened: false,
+                retired: self.pools_of(upstream, colour.other()),
+                upstream: upstream.clone(),
+                colour: *colour,
+            })
+            .collect();
+        let mut plan = plan(&wish, &members);
+        let generation = self.snapshots.load().generation;
+        if plan.purpose == Purpose::Already {
+            if !wish.wait {
+                return Ok(only(Event::Switched { generation }));
+            }
+            plan.drain_timeout = self.drains_until(&members, plan.started) + 2 * SETTLE;
+        }
+        let (answer, events) = mpsc::channel(ANSWER_EVENTS);
+        let running = Running {
+            id: format!("{:08x}", fastrand::u32(..)),
+            caller,
+            members,
+            answer: Some(answer),
+            wait: wish.wait,
+            build: wish.build,
+            since: SystemTime::now(),
+            gate_took: Duration::ZERO,
+            switched: plan.started,
+            generation,
+            last_round: Vec::new(),
+            refusal: None,
+            task: None,
+            machine: Promotion::new(plan),
+        };
+        log_start(&running);
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        self.running.insert(serial, running);
+        self.drive(serial, Input::Begin).await;
+        Ok(EventStream { events })
+    }
+
+    /// How long the drains that still run on what these members retired may take.
+    fn drains_until(&self, members: &[Member], now: Instant) -> Duration {
+        let names: Vec<String> = members
+            .iter()
+            .map(|member| member.upstream.name.to_string())
+            .collect();
+        let theirs = self
+            .running
+            .values()
+            .filter(|running| running.names().iter().any(|name| names.contains(name)))
+            .filter_map(|running| running.machine.drain_deadline())
+            .map(|deadline| deadline.saturating_duration_since(now));
+        let own = members
+            .iter()
+            .map(|member| member.upstream.promotion.drain_timeout);
+        theirs.chain(own).max().unwrap_or_default()
+    }
+
+    /// One promotion of an upstream at a time while it gates, and none of a guarded colour. A dry run
+    /// changes nothing and so is in nobody's way.
+    fn may_start(&self, wish: &Wish) -> Result<(), Refusal> {
+        let changing = wish
+            .members
+            .iter()
+            .filter(|(upstream, colour)| !wish.dry_run && upstream.live() != Some(*colour));
+        self.may_change(changing.map(|(upstream, colour)| (&*upstream.name, *colour)))
+    }
+
+    /// Whether nobody holds these upstreams, by a promotion that gates or a guard on the colour.
+    fn may_change<'a>(
+        &self,
+        changing: impl Iterator<Item = (&'a str, Colour)>,
+    ) -> Result<(), Refusal> {
+        for (name, colour) in changing {
+            let first = self.running.values().find(|running| running.holds(name));
+            if let Some(first) = first {
+                let since = events::at(first.since);
+                let theirs = first
+                    .changing()
+                    .find(|member| &*member.upstream.name == name)
+                    .map_or(colour, |member| member.colour);
+                let (phase, who) = (Phase::Gating, first.caller);
+                return Err(refusal::busy_promotion(name, theirs, phase, &since, who));
+            }
+            if let Some(holder) = self.guard_of(name, colour) {
+                return Err(refusal::busy_guard(name, colour, holder));
+            }
+        }
+        Ok(())
+    }
+
+    /// One round of a gate is complete.
+    pub(super) async fn round(&mut self, serial: Serial, asked: Vec<(Colour, Asked)>) {
+        let Some(running) = self.running.get_mut(&serial) else { return };
+        let answer = |(colour, asked): &(Colour, Asked)| Answer {
+            upstream: Arc::clone(&asked.upstream),
+            colour: *colour,
+            target: Arc::clone(&asked.target.name),
+            outcome: asked.record.outcome.clone(),
+        };
+        let answers: Vec<Answer> = asked.iter().map(answer).collect();
+        let asked: Vec<Asked> = asked.into_iter().map(|(_, asked)| asked).collect();
+        running.last_round = gate::reports(&asked);
+        running.tell(&self.bus, &Event::Gating { targets: running.last_round.clone() });
+        self.drive(serial, Input::Round(&answers)).await;
+    }
+
+    /// Something may have changed on the pools that a promotion drains.
+    pub(super) async fn look(&mut self, serial: Serial) {
+        let Some(running) = self.running.get(&serial) else { return };
+        let in_flight = tasks::in_flight(&running.draining());
+        let cut = running.cut_so_far();
+        if in_flight > 0 && cut == 0 {
+            running.tell(&self.bus, &Event::Draining { in_flight });
+        }
+        self.drive(serial, Input::Look { in_flight, cut }).await;
+    }
+
+    /// Tells the machine what happened and does what it says, until it waits again.
+    pub(super) async fn drive(&mut self, serial: Serial, input: Input<'_>) {
+        self.advance(serial, input).await;
+        // A switch may have taken other promotions back; those never switch anything in turn.
+        while let Some(serial) = self.taken_back.pop() {
+            self.advance(serial, Input::Reopened).await;
+        }
+        self.promotions_changed();
+    }
+
+    async fn advance(&mut self, serial: Serial, input: Input<'_>) {
+        let Some(mut running) = self.running.remove(&serial) else { return };
+        let mut action = running.machine.step(input, Instant::now());
+        if action == Action::Publish {
+            let done = self.switch(&mut running).await;
+            action = running.machine.step(done, Instant::now());
+        }
+        match action {
+            Action::Probe { at, until } => {
+                let members = running
+                    .changing()
+                    .map(|member| (member.upstream.clone(), member.colour))
+                    .collect();
+                let asking = (members, running.build.clone());
+                let round = tasks::round(serial, at, until, asking, running.answer.clone());
+                running.task = Some(self.tasks.spawn(round));
+            }
+            Action::Watch { until, known, not_before } => {
+                self.watch(serial, &mut running, until, known, not_before);
+            }
+            Action::Cut { until } => {
+                running.cut();
+                self.watch(serial, &mut running, until, None, until);
+            }
+            Action::End(ending) => return self.end(&mut running, ending),
+            // `Publish` was answered above, and the machine does not ask for it twice.
+            Action::Ignore | Action::Publish => {}
+        }
+        self.running.insert(serial, running);
+    }
+
+    fn watch(
+        &mut self,
+        serial: Serial,
+        running: &mut Running,
+        until: Instant,
+        known: Option<usize>,
+        not_before: Instant,
+    ) {
+        if let Some(task) = running.task.take() {
+            task.abort();
+        }
+        let watch = tasks::watch(serial, running.draining(), until, known, not_before);
+        running.task = Some(self.tasks.spawn(watch));
+    }
+
+    /// The daemon stops: a promotion that has changed nothing yet never will.
+    pub(super) async fn cancel_for_stop(&mut self, serial: Serial) {
+        let Some(running) = self.running.get_mut(&serial) else { return };
+        let reasons = vec![reason_for_all(running, "cancelled: the daemon is stopping")];
+        running.refusal = Some((Code::TakenBack, reasons));
+        self.drive(serial, Input::ClientGone).await;
+    }
+
+    fn end(&mut self, running: &mut Running, ending: Ending) {
+        let event = match ending {
+            Ending::Refused => refused(running, Code::Gate),
+            Ending::Cancelled => refused(running, Code::TakenBack),
+            Ending::WouldSwitch => would_switch(running),
+            Ending::Drained => Event::Drained { receipts: running.receipts(ending) },
+            Ending::Cut => Event::Cut { receipts: running.receipts(ending) },
+            Ending::Reopened => Event::Reopened { receipts: running.receipts(ending) },
+        };
+        self.measure_end(running, ending);
+        self.keep_deadlines(running);
+        log_end(running, ending, &event);
+        // Who asks for the status after the verdict must not meet the promotion again.
+        self.promotions_changed();
+        running.tell(&self.bus, &event);
+    }
+}
+
+/// An answer of one event.
+fn only(event: Event) -> EventStream {
+    let (answer, events) = mpsc::channel(1);
+    // The channel is new and has room for one.
+    drop(answer.try_send(event));
+    EventStream { events }
+}
+
+fn plan(wish: &Wish, members: &[Member]) -> Plan {
+    let purpose = if wish.dry_run {
+        Purpose::DryRun
+    } else if members.iter().all(|member| member.already) {
+        Purpose::Already
+    } else {
+        Purpose::Change
+    };
+    let longest = |of: fn(&Member) -> Duration| members.iter().map(of).max().unwrap_or_default();
+    let gate = || longest(|member| member.upstream.promotion.gate_timeout);
+    let drain = || longest(|member| member.upstream.promotion.drain_timeout);
+    Plan {
+        purpose,
+        started: Instant::now(),
+        rounds: wish.rounds,
+        interval: longest(|member| member.upstream.health.interval),
+        gate_timeout: wish.gate_timeout.unwrap_or_else(gate),
+        drain_timeout: wish.drain_timeout.unwrap_or_else(drain),
+        members: members.len(),
+    }
+}
+
+fn refused(running: &mut Running, code: Code) -> Event {
+    let (code, reasons) = running.refusal.take().unwrap_or_else(|| match code {
+        Code::TakenBack => {
+            let what = "cancelled: the requester went away while the gate was open";
+            (code, vec![reason_for_all(running, what)])
+        }
+        Code::Gate
+        | Code::Config
+        | Code::Unknown
+        | Code::Busy
+        | Code::ExpectLive
+        | Code::NotDurable
+        | Code::InUse => (code, running.machine.reasons()),
+    });
+    Event::Refused { code, reasons }
+}
+
+fn reason_for_all(running: &Running, what: &str) -> Reason {
+    let first = running.changing().next();
+    Reason {
+        upstream: first.map_or(String::new(), |member| member.upstream.name.to_string()),
+        colour: first.map_or(Colour::Blue, |member| member.colour),
+        target: None,
+        what: what.to_owned(),
+        hint: None,
+    }
+}
+
+fn would_switch(running: &Running) -> Event {
+    let retiring: Vec<_> = running
+        .members
+        .iter()
+        .flat_map(|member| member.retired.iter())
+        .collect();
+    Event::WouldSwitch {
+        targets: running.last_round.clone(),
+        in_flight: retiring.iter().map(|pool| pool.leases().in_flight()).sum(),
+        tunnels: retiring.iter().map(|pool| pool.leases().tunnels()).sum(),
+    }
+}
+
+fn log_start(running: &Running) {
+    let plan = running.machine.plan();
+    let (id, caller) = (&running.id, running.caller);
+    let (upstreams, colour) = (running.names().join(","), running.colour());
+    let colour = colour.map_or("previous", Colour::as_str);
+    let (purpose, forced) = (plan.purpose, plan.rounds == 0);
+    tracing::info!(id, upstreams, colour, %caller, ?purpose, "promotion started");
+    if forced && purpose == Purpose::Change {
+        tracing::warn!(id, upstreams, colour, %caller, "the gate is SKIPPED by force");
+    }
+}
+
+fn log_end(running: &Running, ending: Ending, event: &Event) {
+    let (id, upstreams, caller) = (&running.id, running.names().join(","), running.caller);
+    let generation = running.generation;
+    match event {
+        Event::Refused { code, reasons } => {
+            let reasons: Vec<&str> = reasons.iter().map(|reason| &*reason.what).collect();
+            let reasons = reasons.join("; ");
+            tracing::warn!(id, upstreams, %caller, ?code, reasons, "promotion refused");
+        }
+        Event::Gating { .. }
+        | Event::Switched { .. }
+        | Event::Draining { .. }
+        | Event::Drained { .. }
+        | Event::Cut { .. }
+        | Event::Reopened { .. }
+        | Event::WouldSwitch { .. }
+        | Event::Guarded { .. }
+        | Event::Probe { .. }
+        | Event::Reload { .. } => {
+            tracing::info!(id, upstreams, %caller, generation, ?ending, "promotion ended");
+        }
+    }
+}

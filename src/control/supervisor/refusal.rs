@@ -1,0 +1,114 @@
+//! Every refusal that is given before something starts, in words.
+
+use crate::control::command::Code;
+use crate::control::command::Refusal;
+use crate::control::command::status::Phase;
+use crate::control::supervisor::handle::Caller;
+use crate::model::colour::Colour;
+use crate::model::colour::UnknownColour;
+use crate::model::problem::Problem;
+use crate::model::snapshot::Snapshot;
+use crate::model::upstream::Upstream;
+
+/// A refusal of the given HTTP status.
+pub(crate) fn refusal(status: u16, code: Code, title: &str, detail: String) -> Refusal {
+    Refusal { status, title: title.to_owned(), detail, code, hint: None, problems: Vec::new() }
+}
+
+/// `refusal` with the way out.
+pub(crate) fn hinted(refusal: Refusal, hint: impl Into<String>) -> Refusal {
+    Refusal { hint: Some(hint.into()), ..refusal }
+}
+
+pub(super) fn unknown_upstream(name: &str, snapshot: &Snapshot) -> Refusal {
+    let detail = format!("there is no upstream \"{name}\"");
+    let known: Vec<&str> = snapshot
+        .upstreams
+        .iter()
+        .map(|upstream| &*upstream.name)
+        .collect();
+    let hint = format!("the file has {}", listed(&known));
+    hinted(refusal(404, Code::Unknown, "unknown upstream", detail), hint)
+}
+
+pub(super) fn unknown_colour(unknown: &UnknownColour) -> Refusal {
+    refusal(422, Code::Unknown, "unknown colour", unknown.to_string())
+}
+
+pub(super) fn plain(upstream: &str) -> Refusal {
+    let detail = format!("{upstream}: has one plain pool and no colours");
+    let plain = refusal(422, Code::Unknown, "not promotable", detail);
+    hinted(plain, "give it `blue:` and `green:` instead of `targets:` to promote it")
+}
+
+pub(super) fn nothing_promotable() -> Refusal {
+    let detail = "no upstream of the file has colours".to_owned();
+    let nothing = refusal(422, Code::Unknown, "not promotable", detail);
+    hinted(nothing, "give one `blue:` and `green:` instead of `targets:`")
+}
+
+pub(super) fn which_one(promotable: &[&Upstream]) -> Refusal {
+    let names: Vec<&str> = promotable.iter().map(|upstream| &*upstream.name).collect();
+    let detail = format!("several upstreams have colours and none is named: {}", listed(&names));
+    let which = refusal(422, Code::Unknown, "which upstream", detail);
+    hinted(which, "name them with --upstream (repeatable), or say --all")
+}
+
+pub(super) fn malformed(detail: String) -> Refusal {
+    refusal(422, Code::Unknown, "malformed request", detail)
+}
+
+pub(super) fn expect_live(upstream: &str, expected: Colour, live: Colour) -> Refusal {
+    let detail = format!("{upstream}: {live} is live, not {expected}");
+    refusal(409, Code::ExpectLive, "another colour is live", detail)
+}
+
+pub(super) fn busy_promotion(
+    upstream: &str,
+    colour: Colour,
+    phase: Phase,
+    since: &str,
+    caller: Caller,
+) -> Refusal {
+    let phase = match phase {
+        Phase::Gating => "gating",
+        Phase::Draining => "draining",
+    };
+    let detail =
+        format!("{upstream}: a promotion of {colour} by {caller} is {phase} since {since}");
+    refusal(409, Code::Busy, "busy", detail)
+}
+
+pub(super) fn busy_guard(upstream: &str, colour: Colour, caller: Caller) -> Refusal {
+    let detail = format!("{upstream}: a guard of {caller} holds {colour} off");
+    refusal(409, Code::Busy, "busy", detail)
+}
+
+pub(super) fn in_use(detail: String) -> Refusal {
+    refusal(409, Code::InUse, "in use", detail)
+}
+
+pub(super) fn bad_file(problems: Vec<Problem>) -> Refusal {
+    let count = problems.len();
+    let detail = match problems.first() {
+        Some(first) if count == 1 => first.to_string(),
+        Some(first) => format!("{count} problems, the first: {first}"),
+        None => "the file cannot be applied".to_owned(),
+    };
+    let refused = refusal(422, Code::Config, "the file was not applied", detail);
+    Refusal { problems, ..refused }
+}
+
+pub(super) fn not_durable(why: &str) -> Refusal {
+    let detail = format!("the state could not be made durable, nothing has changed: {why}");
+    let refused = refusal(500, Code::NotDurable, "not durable", detail);
+    hinted(refused, "see to the disk under state_dir")
+}
+
+pub(super) fn stopping() -> Refusal {
+    refusal(503, Code::Busy, "stopping", "the daemon is stopping".to_owned())
+}
+
+fn listed(names: &[&str]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}

@@ -1,0 +1,240 @@
+//! What a request means on the snapshot of the moment: who, which colour, how long. Pure.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::control::command::Guard;
+use crate::control::command::Probe;
+use crate::control::command::Promote;
+use crate::control::command::Refusal;
+use crate::control::command::Rollback;
+use crate::control::command::event::Reason;
+use crate::control::supervisor::refusal;
+use crate::model::colour::Colour;
+use crate::model::snapshot::Snapshot;
+use crate::model::upstream::Pools;
+use crate::model::upstream::Upstream;
+
+/// A promote needs this many whole good rounds in a row, a rollback one.
+const PROMOTE_ROUNDS: u32 = 2;
+
+/// No gate and no drain needs longer; more is a slip of the hand.
+const DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// A promotion as it is wanted, checked.
+#[derive(Debug)]
+pub(super) struct Wish {
+    /// The upstreams and the colour each should get; not empty, no upstream twice.
+    pub(super) members: Vec<(Upstream, Colour)>,
+    pub(super) gate_timeout: Option<Duration>,
+    pub(super) drain_timeout: Option<Duration>,
+    pub(super) wait: bool,
+    pub(super) build: Option<String>,
+    pub(super) dry_run: bool,
+    /// Good rounds that open the gate; 0: forced.
+    pub(super) rounds: u32,
+}
+
+/// What a rollback comes to.
+#[derive(Debug)]
+pub(super) enum Way {
+    /// There is a way back.
+    Back(Wish),
+    /// Some upstream never had another colour live.
+    None(Vec<Reason>),
+}
+
+pub(super) fn promote(request: &Promote, snapshot: &Snapshot) -> Result<Wish, Refusal> {
+    let colour = colour(&request.colour)?;
+    let upstreams = chosen(request.upstreams.as_deref(), request.all, snapshot)?;
+    if request.build.is_some() {
+        names_builds(&upstreams)?;
+    }
+    let expected = request
+        .expect_live
+        .as_deref()
+        .map(self::colour)
+        .transpose()?;
+    let wish = Wish {
+        members: upstreams
+            .iter()
+            .map(|upstream| ((*upstream).clone(), colour))
+            .collect(),
+        gate_timeout: duration("gate_timeout", request.gate_timeout.as_deref())?,
+        drain_timeout: duration("drain_timeout", request.drain_timeout.as_deref())?,
+        wait: request.wait,
+        build: request.build.clone(),
+        dry_run: request.dry_run,
+        rounds: if request.force { 0 } else { PROMOTE_ROUNDS },
+    };
+    let Some(expected) = expected else { return Ok(wish) };
+    for upstream in upstreams {
+        match upstream.live() {
+            Some(live) if live != expected => {
+                return Err(refusal::expect_live(&upstream.name, expected, live));
+            }
+            Some(_) | None => {}
+        }
+    }
+    Ok(wish)
+}
+
+pub(super) fn rollback(request: &Rollback, snapshot: &Snapshot) -> Result<Way, Refusal> {
+    let upstreams = chosen(request.upstreams.as_deref(), request.all, snapshot)?;
+    let gate_timeout = duration("gate_timeout", request.gate_timeout.as_deref())?;
+    let drain_timeout = duration("drain_timeout", request.drain_timeout.as_deref())?;
+    let mut members = Vec::new();
+    let mut reasons = Vec::new();
+    for upstream in upstreams {
+        let Pools::Coloured { split, previous, .. } = &upstream.pools else { continue };
+        match previous {
+            Some(previous) => members.push((upstream.clone(), *previous)),
+            None => reasons.push(Reason {
+                upstream: upstream.name.to_string(),
+                colour: split.live().other(),
+                target: None,
+                what: format!("no other colour than {} was ever live", split.live()),
+                hint: Some(format!("`proxyctl promote {}`", split.live().other())),
+            }),
+        }
+    }
+    if !reasons.is_empty() {
+        return Ok(Way::None(reasons));
+    }
+    let rounds = u32::from(!request.force);
+    let (wait, build, dry_run) = (request.wait, None, false);
+    Ok(Way::Back(Wish { members, gate_timeout, drain_timeout, wait, build, dry_run, rounds }))
+}
+
+pub(super) fn probe(
+    request: &Probe,
+    snapshot: &Snapshot,
+) -> Result<(Vec<Upstream>, Colour), Refusal> {
+    let colour = colour(&request.colour)?;
+    let upstreams = chosen(request.upstreams.as_deref(), request.all, snapshot)?;
+    Ok((upstreams.into_iter().cloned().collect(), colour))
+}
+
+pub(super) fn guard(request: &Guard, snapshot: &Snapshot) -> Result<(Upstream, Colour), Refusal> {
+    let colour = colour(&request.colour)?;
+    let named = request.upstream.as_ref().map(std::slice::from_ref);
+    let upstreams = chosen(named, false, snapshot)?;
+    let first = upstreams.first().copied().cloned();
+    first
+        .map(|upstream| (upstream, colour))
+        .ok_or_else(refusal::nothing_promotable)
+}
+
+/// A build can only be asked for where the file says which header names it.
+fn names_builds(upstreams: &[&Upstream]) -> Result<(), Refusal> {
+    let silent = upstreams
+        .iter()
+        .find(|upstream| upstream.health.build_header.is_none());
+    let Some(upstream) = silent else { return Ok(()) };
+    let name = &upstream.name;
+    let detail = format!("build: upstreams.{name}.health.build_header is not set");
+    let hint = "name the response header in which the health page says its build: X-Build";
+    Err(refusal::hinted(refusal::malformed(detail), hint))
+}
+
+fn colour(word: &str) -> Result<Colour, Refusal> {
+    Colour::from_str(word).map_err(|unknown| refusal::unknown_colour(&unknown))
+}
+
+/// The upstreams a request is about: the named ones, all promotable ones, or the only one.
+fn chosen<'a>(
+    named: Option<&[String]>,
+    all: bool,
+    snapshot: &'a Snapshot,
+) -> Result<Vec<&'a Upstream>, Refusal> {
+    let promotable: Vec<&Upstream> = snapshot
+        .upstreams
+        .iter()
+        .filter(|upstream| upstream.live().is_some())
+        .collect();
+    match named {
+        Some(_) if all => {
+            Err(refusal::malformed("`upstreams` and `all` exclude each other".to_owned()))
+        }
+        Some([]) => Err(refusal::malformed("`upstreams` names none".to_owned())),
+        Some(names) => {
+            let mut chosen: Vec<&Upstream> = Vec::new();
+            for name in names {
+                let found = snapshot.upstream(name);
+                let upstream = found.ok_or_else(|| refusal::unknown_upstream(name, snapshot))?;
+                if upstream.live().is_none() {
+                    return Err(refusal::plain(name));
+                }
+                if !chosen.iter().any(|other| other.name == upstream.name) {
+                    chosen.push(upstream);
+                }
+            }
+            Ok(chosen)
+        }
+        None if promotable.is_empty() => Err(refusal::nothing_promotable()),
+        None if promotable.len() > 1 && !all => Err(refusal::which_one(&promotable)),
+        None => Ok(promotable),
+    }
+}
+
+/// `250ms`, `1s`, `2m`, `1h`: as in the file.
+fn duration(key: &str, text: Option<&str>) -> Result<Option<Duration>, Refusal> {
+    let Some(text) = text else { return Ok(None) };
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let milliseconds = match unit {
+        "ms" => Some(1),
+        "s" => Some(1000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        _ => None,
+    };
+    let number: Option<u64> = number.parse().ok();
+    let duration = number
+        .zip(milliseconds)
+        .and_then(|(number, unit)| number.checked_mul(unit))
+        .map(Duration::from_millis)
+        .filter(|duration| *duration <= DURATION_MAX);
+    duration.map(Some).ok_or_else(|| {
+        let wrong = refusal::malformed(format!("{key}: \"{text}\" is not a duration"));
+        refusal::hinted(wrong, "write it as 250ms, 30s, 2m or 1h; seven days at most")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_text_panics_and_every_good_one_is_read(number in any::<u64>(), unit in "m?s|m|h|[a-z]{0,3}") {
+            let text = format!("{number}{unit}");
+            let each = match unit.as_str() {
+                "ms" => 1,
+                "s" => 1000,
+                "m" => 60_000,
+                "h" => 3_600_000,
+                _ => 0,
+            };
+            let wanted = number
+                .checked_mul(each)
+                .filter(|_| each > 0)
+                .map(Duration::from_millis)
+                .filter(|duration| *duration <= DURATION_MAX);
+            prop_assert_eq!(duration("x", Some(&text)).ok().flatten(), wanted);
+        }
+    }
+
+    #[test]
+    fn a_duration_is_a_number_and_a_unit() {
+        let read = |text| duration("gate_timeout", Some(text)).ok().flatten();
+        assert_eq!(read("250ms"), Some(Duration::from_millis(250)));
+        assert_eq!(read("2m"), Some(Duration::from_secs(120)));
+        assert_eq!(read("0s"), Some(Duration::ZERO));
+        for bad in ["", "5", "s", "1.5s", "-1s", "1 s", "1d", "99999999999999999999s", "200h"] {
+            assert!(duration("gate_timeout", Some(bad)).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! A promotion under way: what it was asked for, what it has come to, and who is told.
+
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use crate::control::command::Code;
+use crate::control::command::event::Cut;
+use crate::control::command::event::Event;
+use crate::control::command::event::Reason;
+use crate::control::command::event::Receipt;
+use crate::control::command::event::TargetReport;
+use crate::control::command::status::Phase;
+use crate::control::command::status::PromotionStatus;
+use crate::control::events;
+use crate::control::events::Bus;
+use crate::control::promotion::Ending;
+use crate::control::promotion::Promotion;
+use crate::control::promotion::Purpose;
+use crate::control::supervisor::handle::Caller;
+use crate::control::supervisor::tasks;
+use crate::model::colour::Colour;
+use crate::model::pool::Pool;
+use crate::model::upstream::Upstream;
+
+/// Events that may wait for a requester that reads slowly. Beyond it, progress is left out; the
+/// last slots are kept for the switch and the verdict.
+pub(super) const ANSWER_EVENTS: usize = 64;
+const KEPT_FOR_THE_VERDICT: usize = 4;
+
+/// A promotion under way.
+#[derive(Debug)]
+pub(super) struct Running {
+    /// Its name in logs and events.
+    pub(super) id: String,
+    pub(super) caller: Caller,
+    pub(super) machine: Promotion,
+    pub(super) members: Vec<Member>,
+    /// `None` once nobody is told any more.
+    pub(super) answer: Option<mpsc::Sender<Event>>,
+    pub(super) wait: bool,
+    pub(super) build: Option<String>,
+    /// Since when it is in its phase.
+    pub(super) since: SystemTime,
+    /// When the gate opened, for the receipt.
+    pub(super) gate_took: Duration,
+    /// When the drain began.
+    pub(super) switched: Instant,
+    /// The generation that it made.
+    pub(super) generation: u64,
+    pub(super) last_round: Vec<TargetReport>,
+    /// Why it is refused, where the supervisor knows better than the gate.
+    pub(super) refusal: Option<(Code, Vec<Reason>)>,
+    /// What it waits for.
+    pub(super) task: Option<AbortHandle>,
+}
+
+/// One upstream of a promotion.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// As it was when the promotion began.
+    pub(super) upstream: Upstream,
+    /// The colour that is to be live.
+    pub(super) colour: Colour,
+    /// It was live before.
+    pub(super) already: bool,
+    /// The other colour has been made live again.
+    pub(super) reopened: bool,
+    /// What must be empty before the other colour is safe to kill: its pool, and older pools of that
+    /// colour which a reload replaced.
+    pub(super) retired: Vec<Arc<Pool>>,
+}
+
+impl Member {
+    /// What is in flight on the retired colour.
+    fn in_flight(&self) -> usize {
+        tasks::in_flight(&self.retired)
+    }
+
+    /// What has been ended by force there.
+    fn cut(&self) -> Cut {
+        let mut cut = Cut::default();
+        for pool in self.retired.iter().filter(|pool| pool.leases().is_cut()) {
+            let count = pool.leases().cut_count();
+            cut.requests += count.requests;
+            cut.tunnels += count.tunnels;
+        }
+        if self.already { Cut::default() } else { cut }
+    }
+}
+
+impl Running {
+    /// Its upstreams' names.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.members
+            .iter()
+            .map(|member| member.upstream.name.to_string())
+            .collect()
+    }
+
+    /// The colour it makes live; `None` where upstreams differ (a rollback of several).
+    pub(super) fn colour(&self) -> Option<Colour> {
+        let first = self.members.first()?.colour;
+        let same = self.members.iter().all(|member| member.colour == first);
+        same.then_some(first)
+    }
+
+    /// The members that it changes, or would.
+    pub(super) fn changing(&self) -> impl Iterator<Item = &Member> {
+        let all = self.machine.plan().purpose == Purpose::DryRun;
+        self.members
+            .iter()
+            .filter(move |member| all || !member.already)
+    }
+
+    /// Whether it holds this upstream against other promotions.
+    pub(super) fn holds(&self, upstream: &str) -> bool {
+        self.machine.is_gating()
+            && self
+                .changing()
+                .any(|member| &*member.upstream.name == upstream)
+    }
+
+    /// Whether it makes the colour live that `other` retired.
+    pub(super) fn brings_back(&self, other: &Member) -> bool {
+        self.changing().any(|ours| {
+            ours.upstream.name == other.upstream.name && ours.colour == other.colour.other()
+        })
+    }
+
+    /// The pools its drain waits for.
+    pub(super) fn draining(&self) -> Vec<Arc<Pool>> {
+        self.members
+            .iter()
+            .filter(|member| !member.reopened)
+            .flat_map(|member| member.retired.iter().cloned())
+            .collect()
+    }
+
+    /// What its drain has ended by force so far.
+    pub(super) fn cut_so_far(&self) -> usize {
+        self.members
+            .iter()
+            .filter(|member| !member.reopened)
+            .map(Member::cut)
+            .map(|cut| cut.requests + cut.tunnels)
+            .sum()
+    }
+
+    /// Ends by force what is left on the colours that it retired itself.
+    pub(super) fn cut(&self) {
+        for member in self
+            .members
+            .iter()
+            .filter(|member| !member.already && !member.reopened)
+        {
+            member.retired.iter().for_each(|pool| tasks::cut(pool));
+        }
+    }
+
+    /// The receipts of this ending, one an upstream.
+    pub(super) fn receipts(&self, ending: Ending) -> Vec<Receipt> {
+        let drained = self.switched.elapsed().as_secs_f64();
+        let receipt = |member: &Member| {
+            let in_flight = member.in_flight();
+            let safe = !member.reopened && ending.is_safe_to_kill(in_flight);
+            Receipt {
+                upstream: member.upstream.name.to_string(),
+                colour: member.colour,
+                generation: self.generation,
+                gate_seconds: if member.already { 0.0 } else { self.gate_took.as_secs_f64() },
+                drained_seconds: drained,
+                in_flight,
+                cut: member.cut(),
+                safe_to_kill: safe.then_some(member.colour.other()),
+                already: member.already,
+            }
+        };
+        self.members.iter().map(receipt).collect()
+    }
+
+    /// Tells the requester and everybody who follows the events. A verdict always gets through.
+    pub(super) fn tell(&self, bus: &Bus, event: &Event) {
+        bus.tell_of(&self.id, self.names(), self.colour(), event.clone());
+        let Some(answer) = &self.answer else { return };
+        let verdict = event.exit_code().is_some() || matches!(event, Event::Switched { .. });
+        if verdict || answer.capacity() > KEPT_FOR_THE_VERDICT {
+            // The error says that nobody listens any more; the promotion does not depend on it.
+            drop(answer.try_send(event.clone()));
+        }
+    }
+
+    /// For `status`, if it changes or has changed this upstream.
+    pub(super) fn status(&self, upstream: &str) -> Option<PromotionStatus> {
+        let phase = match (self.machine.is_gating(), self.machine.is_draining()) {
+            (true, _) => Phase::Gating,
+            (false, true) if self.machine.plan().purpose == Purpose::Change => Phase::Draining,
+            (false, _) => return None,
+        };
+        let member = self
+            .members
+            .iter()
+            .find(|member| &*member.upstream.name == upstream && !member.already)?;
+        (!member.reopened).then(|| PromotionStatus {
+            id: self.id.clone(),
+            colour: member.colour,
+            phase,
+            since: events::at(self.since),
+        })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The first snapshot: from the file, and from what the journal remembers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use tokio::sync::mpsc;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::config::Loaded;
+use crate::config::watch::Watch;
+use crate::control::checks;
+use crate::control::checks::Checks;
+use crate::control::events::Bus;
+use crate::control::journal::Journal;
+use crate::control::journal::Recovered;
+use crate::control::journal::Remembered;
+use crate::control::reload;
+use crate::control::reload::Ground;
+use crate::control::reload::candidate::Candidate;
+use crate::control::status::Board;
+use crate::control::supervisor::ASKS;
+use crate::control::supervisor::Supervisor;
+use crate::control::supervisor::handle::Handle;
+use crate::model::colour::Colour;
+use crate::model::health::Verdict;
+use crate::model::problem::Problem;
+use crate::model::snapshot::Snapshot;
+use crate::model::upstream::Pools;
+use crate::model::upstream::Upstream;
+use crate::net::listen::Listeners;
+use crate::observe::metrics::Metrics;
+use crate::sync::published::Published;
+use crate::sync::published::Publisher;
+
+/// What the supervisor takes charge of.
+pub struct Parts {
+    /// The file.
+    pub loaded: Loaded,
+    /// The state directory, open.
+    pub journal: Journal,
+    /// What it held.
+    pub recovered: Recovered,
+    /// The listeners, none of them open.
+    pub listeners: Listeners,
+    /// Where it counts.
+    pub metrics: Metrics,
+    /// How many workers will serve.
+    pub workers: usize,
+    /// What watches the file; `None`: nothing does (the demo).
+    pub watch: Option<Watch>,
+}
+
+/// Builds the supervisor and the first snapshot. Binds the public addresses without opening them:
+/// the kernel holds early connections until [`Supervisor::run`] has seen one round of probes. Must
+/// run inside the control plane's runtime.
+///
+/// # Errors
+///
+/// Listeners that cannot be had: a taken address, an unreadable key. Each at its place in the file.
+pub async fn build(
+    parts: Parts,
+) -> Result<(Supervisor, Handle, Published<Snapshot>), Vec<Problem>> {
+    let Parts { loaded, journal, recovered, listeners, metrics, workers, mut watch } = parts;
+    let path = loaded.path.clone();
+    let candidate = Candidate::of(loaded);
+    let prepared = listeners
+        .prepare(&candidate.listeners())
+        .map_err(|errors| candidate.problems(errors))?;
+    for warning in prepared.warnings() {
+        tracing::warn!(warning, "certificate");
+    }
+    if let Some(watch) = &mut watch {
+        watch.follow(candidate.watched.clone());
+    }
+    let (snapshot, memory) = first_snapshot(&candidate, recovered, workers).await;
+    let (flips_to, flips) = mpsc::unbounded_channel();
+    let probes = metrics.clone();
+    let on_probe = move |upstream: &str, colour: &str, target: &str, took: Duration| {
+        // A plain pool's colour is the empty word.
+        probes.probe(upstream, colour.parse().ok(), target, took);
+    };
+    let snapshots = Publisher::new(Arc::new(snapshot));
+    let (published, bus) = (snapshots.published(), Bus::default());
+    let (asks_to, asks) = mpsc::channel(ASKS);
+    let (board, board_of) = watch::channel(Arc::new(Board::new(path.clone())));
+    let handle =
+        Handle { asks: asks_to, snapshot: published.clone(), board: board_of, bus: bus.clone() };
+    let mut supervisor = Supervisor {
+        snapshots,
+        journal: Arc::new(Mutex::new(journal)),
+        memory,
+        checks: Checks::new(on_probe, flips_to),
+        flips,
+        listeners,
+        unopened: Some(prepared),
+        metrics,
+        workers,
+        asks,
+        running: BTreeMap::new(),
+        next_serial: 0,
+        taken_back: Vec::new(),
+        guards: Vec::new(),
+        leftovers: Vec::new(),
+        tasks: JoinSet::new(),
+        bus,
+        board,
+        path,
+        started_with: candidate.settings,
+        print: candidate.print,
+        watch,
+        waiting: Vec::new(),
+        stopping: false,
+    };
+    supervisor.begin().await;
+    Ok((supervisor, handle, published))
+}
+
+impl Supervisor {
+    async fn begin(&mut self) {
+        let snapshot = self.snapshots.load();
+        self.metrics.follow(&snapshot);
+        self.checks.follow(&snapshot);
+        // An outage would be worse than a proxy that may have to ask its file again.
+        if let Err(why) = self.make_durable(snapshot.generation, &self.memory).await {
+            tracing::error!(why, "the state cannot be made durable: promotions will be refused");
+        }
+    }
+}
+
+async fn first_snapshot(
+    candidate: &Candidate,
+    recovered: Recovered,
+    workers: usize,
+) -> (Snapshot, BTreeMap<String, Remembered>) {
+    let now = SystemTime::now();
+    let mut memory = BTreeMap::new();
+    let mut generation = 1;
+    let mut damaged = false;
+    match recovered {
+        Recovered::First => {}
+        Recovered::Saved { state, warning } => {
+            if let Some(warning) = warning {
+                tracing::warn!(warning, "the saved state was repaired");
+            }
+            generation = state.generation + 1;
+            memory = state.upstreams;
+        }
+        Recovered::Damaged { warning } => {
+            tracing::error!(
+                warning,
+                "the saved state is DAMAGED: probing both colours to choose the live one"
+            );
+            damaged = true;
+        }
+    }
+    let settings = &candidate.settings;
+    let build = |memory: &BTreeMap<String, Remembered>, old: Option<&Snapshot>| {
+        let ground = Ground { generation, memory, old, workers, now };
+        reload::snapshot(Arc::clone(settings), ground)
+    };
+    let mut snapshot = build(&memory, None);
+    if damaged {
+        checks::first_round(&snapshot).await;
+        for upstream in &snapshot.upstreams {
+            let Some(live) = chosen(upstream) else { continue };
+            let remembered = Remembered { live, previous: None, since: now };
+            memory.insert(upstream.name.to_string(), remembered);
+            tracing::error!(upstream = %upstream.name, colour = %live, "chosen as live by its probes");
+        }
+        // Built anew: which pool is retired depends on the choice.
+        snapshot = build(&memory, None);
+    }
+    remember(&mut memory, &snapshot);
+    (snapshot, memory)
+}
+
+/// The colour to start with when nothing can be remembered: the file's, unless only the other one
+/// is healthy, or healthier.
+fn chosen(upstream: &Upstream) -> Option<Colour> {
+    let live = upstream.live()?;
+    let score = |colour: Colour| {
+        let targets = upstream.pool(colour).map(|pool| pool.targets.as_slice());
+        let targets = targets.unwrap_or_default();
+        let healthy = targets
+            .iter()
+            .filter(|target| target.health.verdict() == Verdict::Healthy)
+            .count();
+        (healthy == targets.len(), healthy > 0)
+    };
+    let other = live.other();
+    Some(if score(other) > score(live) { other } else { live })
+}
+
+/// Takes in what `snapshot` makes live; what it does not mention stays.
+pub(super) fn remember(memory: &mut BTreeMap<String, Remembered>, snapshot: &Snapshot) {
+    for upstream in &snapshot.upstreams {
+        let Pools::Coloured { split, since, previous, .. } = &upstream.pools else { continue };
+        let remembered = Remembered { live: split.live(), previous: *previous, since: *since };
+        memory.insert(upstream.name.to_string(), remembered);
+    }
+}

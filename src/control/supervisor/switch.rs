@@ -1,0 +1,243 @@
+//! The switch: the last look, the journal, and one store; and what is counted on the way.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::time::SystemTime;
+
+use tokio::time::Instant;
+
+use crate::control::command::Code;
+use crate::control::command::event::Event;
+use crate::control::command::event::Reason;
+use crate::control::command::status::PromotionStatus;
+use crate::control::journal::Remembered;
+use crate::control::journal::State;
+use crate::control::promotion::Ending;
+use crate::control::promotion::Input;
+use crate::control::promotion::Purpose;
+use crate::control::promotion::in_words;
+use crate::control::reload;
+use crate::control::reload::Ground;
+use crate::control::supervisor::Supervisor;
+use crate::control::supervisor::running::Running;
+use crate::model::colour::Colour;
+use crate::model::snapshot::Snapshot;
+use crate::model::upstream::Upstream;
+use crate::observe::metrics::Phase;
+use crate::observe::metrics::PromotionOutcome;
+
+impl Supervisor {
+    /// Makes the colours of `running` live, or refuses and leaves everything as it was.
+    ///
+    /// The order is the promise. Journal before publish: killed in between, the daemon restarts into
+    /// a colour that passed its gate. Reopen before publish: whoever loads the new snapshot gets a
+    /// lease. Retire after publish: whoever is refused a lease finds a newer snapshot.
+    pub(super) async fn switch(&mut self, running: &mut Running) -> Input<'static> {
+        let old = self.snapshots.load();
+        let begun = Instant::now();
+        running.gate_took = begun.duration_since(running.machine.plan().started);
+        let gated = running.machine.plan().rounds > 0;
+        if gated {
+            let failed = failed_since(running, &old);
+            if !failed.is_empty() {
+                running.refusal = Some((Code::Gate, failed));
+                return Input::NotPublished;
+            }
+        }
+        let now = SystemTime::now();
+        let mut memory = self.memory.clone();
+        for member in running.changing() {
+            let (live, previous) = (member.colour, Some(member.colour.other()));
+            let remembered = Remembered { live, previous, since: now };
+            memory.insert(member.upstream.name.to_string(), remembered);
+        }
+        let generation = old.generation + 1;
+        if let Err(why) = self.make_durable(generation, &memory).await {
+            running.refusal = Some((Code::NotDurable, not_durable(running, &why)));
+            return Input::NotPublished;
+        }
+        self.memory = memory;
+        let (memory, workers) = (&self.memory, self.workers);
+        let ground = Ground { generation, memory, old: Some(&old), workers, now };
+        let new = reload::snapshot(Arc::clone(&old.settings), ground);
+        for (upstream, colour) in changed(running, &new) {
+            let Some(pool) = upstream.pool(colour) else { continue };
+            // Forced: nothing vouches for them, and their probes go on saying so.
+            for target in pool.targets.iter().filter(|_| gated) {
+                target.health.vouch();
+            }
+            pool.leases().reopen();
+        }
+        let new = self.make_current(new);
+        for (upstream, colour) in changed(running, &new) {
+            let Some(pool) = upstream.pool(colour.other()) else { continue };
+            pool.leases().retire();
+        }
+        self.switched(running, generation, begun);
+        Input::Published
+    }
+
+    /// Everything after the store: who is told, what is counted, whose drain is over.
+    fn switched(&mut self, running: &mut Running, generation: u64, begun: Instant) {
+        running.generation = generation;
+        running.switched = Instant::now();
+        running.since = SystemTime::now();
+        running.tell(&self.bus, &Event::Switched { generation });
+        if !running.wait {
+            running.answer = None;
+        }
+        for member in running.changing() {
+            let (upstream, colour) = (&*member.upstream.name, member.colour);
+            let metrics = &self.metrics;
+            metrics.promotion(upstream, colour, PromotionOutcome::Switched);
+            metrics.promotion_phase(upstream, Phase::Gate, running.gate_took);
+            metrics.promotion_phase(upstream, Phase::Switch, begun.elapsed());
+            let (id, caller) = (&running.id, running.caller);
+            tracing::info!(id, upstream, %colour, generation, %caller, "switched");
+        }
+        self.take_back(running);
+    }
+
+    /// Drains of the colours that `running` has just made live again are over.
+    fn take_back(&mut self, running: &Running) {
+        let draining = self
+            .running
+            .iter_mut()
+            .filter(|(_, other)| other.machine.is_draining());
+        for (serial, other) in draining {
+            let back = other
+                .members
+                .iter_mut()
+                .filter(|member| !member.reopened && running.brings_back(member));
+            for member in back {
+                member.reopened = true;
+                self.taken_back.push(*serial);
+            }
+        }
+    }
+
+    /// Writes what is to be true. The disk may be slow, so it is waited for away from this thread;
+    /// the loop waits too, because nothing may change meanwhile.
+    pub(super) async fn make_durable(
+        &self,
+        generation: u64,
+        memory: &BTreeMap<String, Remembered>,
+    ) -> Result<(), String> {
+        let journal = Arc::clone(&self.journal);
+        let state = State { generation, upstreams: memory.clone() };
+        let write = move || {
+            let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
+            journal.write(&state).map_err(|error| error.to_string())
+        };
+        tokio::task::spawn_blocking(write)
+            .await
+            .unwrap_or_else(|failed| Err(failed.to_string()))
+    }
+
+    /// Counts how a promotion ended.
+    pub(super) fn measure_end(&self, running: &Running, ending: Ending) {
+        if running.machine.plan().purpose != Purpose::Change {
+            return;
+        }
+        let drained = running.switched.elapsed();
+        let gated = running.machine.plan().started.elapsed();
+        let receipts = running.receipts(ending);
+        for receipt in receipts.iter().filter(|receipt| !receipt.already) {
+            let (upstream, colour) = (&*receipt.upstream, receipt.colour);
+            match ending {
+                Ending::Refused | Ending::Cancelled => {
+                    self.metrics
+                        .promotion(upstream, colour, PromotionOutcome::Refused);
+                    self.metrics.promotion_phase(upstream, Phase::Gate, gated);
+                    continue;
+                }
+                Ending::Cut => {
+                    self.metrics
+                        .promotion(upstream, colour, PromotionOutcome::Cut);
+                }
+                Ending::Drained | Ending::Reopened | Ending::WouldSwitch => {}
+            }
+            self.metrics
+                .promotion_phase(upstream, Phase::Drain, drained);
+        }
+        if !matches!(ending, Ending::Refused | Ending::Cancelled) {
+            self.count_cut(running);
+        }
+    }
+
+    /// What the drain has cut of the pools that were retired by it. Older pools of the colour are
+    /// counted by the reload that replaced them.
+    fn count_cut(&self, running: &Running) {
+        for member in running.changing() {
+            let colour = member.colour.other();
+            let Some(pool) = member.upstream.pool(colour) else { continue };
+            if pool.leases().is_cut() {
+                let cut = pool.leases().cut_count();
+                let count = u64::try_from(cut.requests + cut.tunnels).unwrap_or(u64::MAX);
+                self.metrics
+                    .requests_cut(&member.upstream.name, Some(colour), count);
+            }
+        }
+    }
+
+    /// Tells `status` which promotions run now.
+    pub(super) fn promotions_changed(&self) {
+        let snapshot = self.snapshots.load();
+        let of = |upstream: &Upstream| -> Option<(String, PromotionStatus)> {
+            // The newest is the one that matters: an older one may still drain the same upstream.
+            let mut newest_first = self.running.values().rev();
+            let status = newest_first.find_map(|running| running.status(&upstream.name))?;
+            Some((upstream.name.to_string(), status))
+        };
+        let promotions = snapshot.upstreams.iter().filter_map(of).collect();
+        self.board_with(|board| board.promotions = promotions);
+    }
+}
+
+/// The upstreams of `snapshot` that `running` changes, each with its new colour.
+fn changed<'a>(
+    running: &Running,
+    snapshot: &'a Snapshot,
+) -> impl Iterator<Item = (&'a Upstream, Colour)> {
+    running.changing().filter_map(|member| {
+        let upstream = snapshot.upstream(&member.upstream.name)?;
+        Some((upstream, member.colour))
+    })
+}
+
+/// Targets of the new colours whose latest probe, whoever sent it, is not good.
+fn failed_since(running: &Running, snapshot: &Snapshot) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    for (upstream, colour) in changed(running, snapshot) {
+        let Some(pool) = upstream.pool(colour) else { continue };
+        for target in &pool.targets {
+            let Some(last) = target.health.last() else { continue };
+            if last.outcome.is_good() {
+                continue;
+            }
+            let what = in_words(&last.outcome);
+            reasons.push(Reason {
+                upstream: upstream.name.to_string(),
+                colour,
+                target: Some(target.name.to_string()),
+                what: format!("{} {what} between the gate and the switch", target.name),
+                hint: last.outcome.hint().map(str::to_owned),
+            });
+        }
+    }
+    reasons
+}
+
+fn not_durable(running: &Running, why: &str) -> Vec<Reason> {
+    running
+        .changing()
+        .map(|member| Reason {
+            upstream: member.upstream.name.to_string(),
+            colour: member.colour,
+            target: None,
+            what: format!("the state could not be made durable: {why}"),
+            hint: Some("see to the disk under state_dir".to_owned()),
+        })
+        .collect()
+}
