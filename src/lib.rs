@@ -4,6 +4,7 @@
 //! The map, lowest room first. `docs/ARCHITECTURE.md` tells the story; `tests/tidy.rs` holds the
 //! laws of who may import whom.
 
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod model;

@@ -1,0 +1,18 @@
+//! The hand: what `proxyctl` prints and runs.
+
+pub mod args;
+pub mod guard;
+pub mod locate;
+pub mod look;
+pub mod promote;
+pub mod run;
+pub mod screen;
+pub mod show;
+pub mod signals;
+pub mod story;
+pub mod words;
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,5 @@
+//! `proxyctl` against a daemon that plays a part: what is asked, what is printed, the exit code.
+
+mod guard;
+mod look;
+mod promote;
