@@ -1,0 +1,86 @@
+//! The configuration of a proxy under test: quick defaults, and what a test sets in their place.
+//! Written as JSON, which is YAML.
+
+use std::path::Path;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
+
+use serde_json::Map;
+use serde_json::Value;
+use serde_json::json;
+
+use super::certs;
+use super::origin::Origin;
+
+/// The host that the test certificate is for, and that clients ask for.
+pub const HOST: &str = "app.test";
+
+pub const PLAIN_PORT: u16 = 8080;
+pub const TLS_PORT: u16 = 8443;
+pub const ADMIN_PORT: u16 = 9090;
+
+/// A loopback address that nobody else uses: ports on it can be fixed, and the port of somebody who
+/// was killed is never taken by another test.
+pub fn own_address() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let process = std::process::id();
+    let (a, b, c) =
+        (16 + process % 220, (process / 220 * 8 + number / 250) % 256, 1 + number % 250);
+    format!("127.{a}.{b}.{c}")
+}
+
+/// Quick defaults: a plain and a TLS listener, one upstream `app`, probes every 50 ms.
+pub fn defaults(folder: &Path, address: &str) -> Value {
+    let files = certs::issue(folder, "app", &[HOST, "localhost"]);
+    json!({
+        "listeners": [
+            { "bind": format!("{address}:{PLAIN_PORT}") },
+            {
+                "bind": format!("{address}:{TLS_PORT}"),
+                "tls": { "certificates": [{ "cert": files.cert, "key": files.key }] },
+            },
+        ],
+        "routes": [{ "upstream": "app" }],
+        "upstreams": {
+            "app": {
+                "health": {
+                    "path": "/health", "interval": "50ms", "timeout": "500ms", "rise": 1, "fall": 3,
+                },
+                "promotion": { "gate_timeout": "1s", "drain_timeout": "10s" },
+            },
+        },
+        "timeouts": { "shutdown": "3s" },
+        "workers": 1,
+        "control": { "socket": folder.join("control.sock") },
+        "admin": { "bind": format!("{address}:{ADMIN_PORT}") },
+        "access_log": folder.join("access.log"),
+        "state_dir": folder.join("state"),
+    })
+}
+
+pub fn targets(origins: &[&Origin]) -> Value {
+    origins
+        .iter()
+        .map(|origin| json!(origin.address.to_string()))
+        .collect()
+}
+
+/// Puts `change` over `config`: objects key by key, null removes, all else replaces.
+pub fn merge(config: &mut Value, change: &Value) {
+    let Value::Object(change) = change else {
+        *config = change.clone();
+        return;
+    };
+    if !config.is_object() {
+        *config = Value::Object(Map::new());
+    }
+    let Value::Object(config) = config else { return };
+    for (key, value) in change {
+        if value.is_null() {
+            config.remove(key);
+        } else {
+            merge(config.entry(key.clone()).or_insert(Value::Null), value);
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! The product from outside: real `proxyd` and `proxyctl` processes, real sockets, real TLS, real
+//! signals. Knows nothing of `src/`; what it expects is what the documentation promises.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_types,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "tests: a helper that cannot go on should stop the test and say where"
+)]
+
+mod account;
+mod bodies;
+mod cli;
+mod contract;
+mod drain;
+mod edge_cases;
+mod forwarding;
+mod gate;
+mod guard;
+mod harness;
+mod harness_tests;
+mod hostile;
+mod hostile_h2;
+mod http1;
+mod http2;
+mod issue;
+mod journal;
+mod life;
+mod limits;
+mod metrics;
+mod reload;
+mod replay;
+mod retry;
+mod routing;
+mod start;
+mod switch;
+mod timeouts;
+mod tls;
+mod upgrade;
