@@ -7,9 +7,7 @@ use std::sync::atomic::Ordering;
 use crate::model::colour::Colour;
 use crate::model::target::Target;
 use crate::sync::lease::Holder;
-use crate::sync::lease::Lease;
 use crate::sync::lease::Leases;
-use crate::sync::lease::Retired;
 
 /// A pool in service. A pool whose targets change is a new pool with leases of its own.
 #[derive(Debug)]
@@ -53,13 +51,13 @@ impl Pool {
         &self.leases
     }
 
-    /// Takes a lease on this pool for `worker`.
-    ///
-    /// # Errors
-    ///
-    /// [`Retired`] when a newer snapshot no longer sends work here.
-    pub fn lease(self: &Arc<Self>, worker: usize) -> Result<Lease<Arc<Self>>, Retired> {
-        Lease::take(Arc::clone(self), worker)
+    /// A lease for the tests of rooms that may not name `sync`.
+    #[cfg(test)]
+    pub(crate) fn lease(
+        self: &Arc<Self>,
+        worker: usize,
+    ) -> Result<crate::sync::lease::Lease<Arc<Self>>, crate::sync::lease::Retired> {
+        crate::sync::lease::Lease::take(Arc::clone(self), worker)
     }
 
     /// The colour as a metric label: empty for a plain pool.
