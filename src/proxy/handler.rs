@@ -7,6 +7,7 @@ use std::rc::Rc;
 use http::HeaderValue;
 use http::Request;
 use http::Response;
+use http::header;
 use http_body::Body;
 use hyper::body::Incoming;
 
@@ -66,7 +67,7 @@ pub(crate) async fn handle(
     if body.is_end_stream() {
         exchange.pass_body_on();
     }
-    let taste = reply::taste(&head.headers);
+    let accept = head.headers.get(header::ACCEPT).cloned();
     exchange.set_request_id(crate::proxy::headers::request_id(&mut head.headers));
     let view = HttpHead {
         method: &head.method,
@@ -83,7 +84,7 @@ pub(crate) async fn handle(
         Ok(Plan::Redirect(location)) => Ok(reply::redirect(location, &exchange)),
         Err(fault) => Err(fault),
     };
-    answered.unwrap_or_else(|fault| reply::to_fault(fault, taste, &exchange))
+    answered.unwrap_or_else(|fault| reply::to_fault(fault, accept.as_ref(), &exchange))
 }
 
 /// Decides about one request.

@@ -3,7 +3,6 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http::HeaderValue;
 use http::Response;
 use http::StatusCode;
@@ -17,7 +16,7 @@ use crate::proxy::headers::X_REQUEST_ID;
 
 /// Whether the client would rather read JSON than HTML.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Taste {
+enum Taste {
     /// A person, or somebody who did not say.
     Html,
     /// A program.
@@ -64,11 +63,8 @@ fn status(fault: Fault) -> (StatusCode, &'static str) {
 }
 
 /// What `Accept` says, by the order in which it names the two.
-pub(crate) fn taste(headers: &HeaderMap) -> Taste {
-    let accept = headers
-        .get(header::ACCEPT)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or("");
+fn taste(accept: Option<&HeaderValue>) -> Taste {
+    let accept = accept.and_then(|value| value.to_str().ok()).unwrap_or("");
     let json = accept.find("json");
     let html = accept.find("text/html");
     match (json, html) {
@@ -78,16 +74,16 @@ pub(crate) fn taste(headers: &HeaderMap) -> Taste {
     }
 }
 
-/// The answer to a request that failed.
+/// The answer to a request that failed, in the form that its `Accept` asks for.
 pub(crate) fn to_fault(
     fault: Fault,
-    taste: Taste,
+    accept: Option<&HeaderValue>,
     exchange: &Rc<Exchange>,
 ) -> Response<AnswerBody> {
     let (status, sentence) = status(fault);
     exchange.fail(fault);
     let id = exchange.request_id();
-    let mut response = answer(status, taste, sentence, id.as_ref(), exchange);
+    let mut response = answer(status, taste(accept), sentence, id.as_ref(), exchange);
     let headers = response.headers_mut();
     // After a refusal, or a body that broke off, the two sides may not agree where the next request
     // begins.
@@ -163,9 +159,7 @@ mod tests {
     use super::*;
 
     fn of(accept: &'static str) -> Taste {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
-        taste(&headers)
+        taste(Some(&HeaderValue::from_static(accept)))
     }
 
     #[test]
@@ -174,7 +168,7 @@ mod tests {
         assert_eq!(of("application/problem+json, */*"), Taste::Json);
         assert_eq!(of("text/html,application/xhtml+xml,*/*;q=0.8"), Taste::Html);
         assert_eq!(of("*/*"), Taste::Html);
-        assert_eq!(taste(&HeaderMap::new()), Taste::Html);
+        assert_eq!(taste(None), Taste::Html);
     }
 
     #[test]
