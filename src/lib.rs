@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod daemon;
+pub mod http1;
 pub mod model;
 pub mod net;
 pub mod observe;

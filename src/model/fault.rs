@@ -15,6 +15,16 @@ pub enum Side {
 /// status, the access log into a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
+    /// The head is not HTTP, or can be read in two ways (RFC 9112 §2.2, §5).
+    Malformed,
+    /// Where the body ends is not said in one clear way (RFC 9112 §6.3).
+    BadFraming,
+    /// The body is coded in a way that this proxy does not know (RFC 9112 §6.1).
+    TransferCoding,
+    /// A version that this proxy does not speak (RFC 9110 §15.6.6).
+    VersionNotSupported,
+    /// The client expects something else than `100-continue` (RFC 9110 §10.1.1).
+    ExpectationFailed,
     /// Missing, repeated or unusable Host (RFC 9112 §3.2).
     BadHost,
     /// The request line is longer than the limit.
@@ -62,7 +72,12 @@ impl Fault {
     #[must_use]
     pub fn side(self) -> Side {
         match self {
-            Self::BadHost
+            Self::Malformed
+            | Self::BadFraming
+            | Self::TransferCoding
+            | Self::VersionNotSupported
+            | Self::ExpectationFailed
+            | Self::BadHost
             | Self::TargetTooLong
             | Self::HeadTooLarge
             | Self::MethodNotAllowed
@@ -86,6 +101,11 @@ impl Fault {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Malformed
+            | Self::BadFraming
+            | Self::TransferCoding
+            | Self::VersionNotSupported
+            | Self::ExpectationFailed => "malformed",
             Self::BadHost => "bad_host",
             Self::TargetTooLong | Self::HeadTooLarge | Self::BodyTooLarge => "too_large",
             Self::MethodNotAllowed => "method_not_allowed",
@@ -112,7 +132,12 @@ impl Fault {
     pub fn outcome(self) -> Outcome {
         match self {
             Self::UnknownHost | Self::UnknownPath => Outcome::Replied,
-            Self::BadHost
+            Self::Malformed
+            | Self::BadFraming
+            | Self::TransferCoding
+            | Self::VersionNotSupported
+            | Self::ExpectationFailed
+            | Self::BadHost
             | Self::TargetTooLong
             | Self::HeadTooLarge
             | Self::MethodNotAllowed

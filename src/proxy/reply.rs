@@ -26,6 +26,19 @@ enum Taste {
 /// The status for a fault, and a sentence for whoever reads it. Says nothing about addresses.
 fn status(fault: Fault) -> (StatusCode, &'static str) {
     match fault {
+        Fault::Malformed => (StatusCode::BAD_REQUEST, "the request is not valid HTTP"),
+        Fault::BadFraming => {
+            (StatusCode::BAD_REQUEST, "the request does not say clearly where its body ends")
+        }
+        Fault::TransferCoding => {
+            (StatusCode::NOT_IMPLEMENTED, "the request body is coded in an unknown way")
+        }
+        Fault::VersionNotSupported => {
+            (StatusCode::HTTP_VERSION_NOT_SUPPORTED, "this version of HTTP is not spoken here")
+        }
+        Fault::ExpectationFailed => {
+            (StatusCode::EXPECTATION_FAILED, "the request expects what nobody here can promise")
+        }
         Fault::BadHost => (StatusCode::BAD_REQUEST, "the request names no host, or two"),
         Fault::BodyBroken | Fault::ClientGone | Fault::SendTimeout => {
             (StatusCode::BAD_REQUEST, "the request body ended early")

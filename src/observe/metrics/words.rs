@@ -50,6 +50,11 @@ impl UpstreamError {
             Fault::Reset => Some(Self::Reset),
             Fault::Protocol => Some(Self::Protocol),
             Fault::NoHealthyTarget
+            | Fault::Malformed
+            | Fault::BadFraming
+            | Fault::TransferCoding
+            | Fault::VersionNotSupported
+            | Fault::ExpectationFailed
             | Fault::BadHost
             | Fault::TargetTooLong
             | Fault::HeadTooLarge
@@ -99,6 +104,11 @@ impl ClientError {
     #[must_use]
     pub fn of(fault: Fault) -> Option<Self> {
         match fault {
+            Fault::Malformed
+            | Fault::BadFraming
+            | Fault::TransferCoding
+            | Fault::VersionNotSupported
+            | Fault::ExpectationFailed => Some(Self::Malformed),
             Fault::BadHost => Some(Self::BadHost),
             Fault::TargetTooLong | Fault::HeadTooLarge | Fault::BodyTooLarge => {
                 Some(Self::TooLarge)
@@ -179,7 +189,12 @@ mod tests {
     use super::*;
     use crate::model::fault::Side;
 
-    const FAULTS: [Fault; 20] = [
+    const FAULTS: [Fault; 25] = [
+        Fault::Malformed,
+        Fault::BadFraming,
+        Fault::TransferCoding,
+        Fault::VersionNotSupported,
+        Fault::ExpectationFailed,
         Fault::BadHost,
         Fault::TargetTooLong,
         Fault::HeadTooLarge,

@@ -1,0 +1,149 @@
+//! The head of an answer, as the client is sent it.
+
+use crate::http1::framing::Framing;
+use crate::http1::names::Known;
+use crate::http1::names::is_hop_by_hop;
+use crate::http1::names::known;
+use crate::http1::rewrite::Line;
+use crate::http1::rewrite::Lines;
+use crate::http1::rewrite::Nominated;
+use crate::http1::rewrite::Run;
+use crate::http1::rewrite::line;
+use crate::http1::rewrite::number;
+
+/// What the head says about the connection it goes over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionLine<'a> {
+    /// Nothing: the version's own rule holds.
+    None,
+    /// `Connection: close`.
+    Close,
+    /// `Connection: keep-alive`, which HTTP/1.0 must be told.
+    KeepAlive,
+    /// `Connection: upgrade`, and what to.
+    Upgrade(&'a [u8]),
+}
+
+/// An answer on its way to a client: what its head says beside the fields that pass. No text in it
+/// may hold a line end.
+#[derive(Debug, Clone, Copy)]
+pub struct Homeward<'a> {
+    /// The status code.
+    pub status: u16,
+    /// The reason phrase; may be empty.
+    pub reason: &'a [u8],
+    /// How its content will be framed; `None` for an interim answer, whose head says nothing about
+    /// it. With `Framing::None` (HEAD, 304) the target's `Content-Length` passes: it is the one that
+    /// the content would have (RFC 9110 §8.6).
+    pub framing: Option<Framing>,
+    /// What is said about the connection.
+    pub connection: ConnectionLine<'a>,
+    /// Whether `Connection` nominates fields
+    /// ([`nominates`](crate::http1::head::ResponseHead::nominates)).
+    pub nominates: bool,
+}
+
+/// Appends the head to send to `out`, made from the `fields` as received; the blank line that ends
+/// it included.
+#[inline]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "iterators and views, which are made to be moved"
+)]
+pub fn response<'f>(out: &mut Vec<u8>, homeward: &Homeward<'_>, fields: impl Lines<'f>) {
+    const NAMES_AND_NUMBERS: usize = 160;
+    out.reserve(fields.room() + homeward.reason.len() + NAMES_AND_NUMBERS);
+    status_line(out, homeward.status, homeward.reason);
+    let mut length = length_to_say(homeward);
+    let nominated = Nominated::new(homeward.nominates, &fields);
+    let head = fields.head();
+    let mut run = Run::default();
+    for field in fields.each() {
+        let passes = if field.known() == Known::ContentLength {
+            // Of several, the first.
+            std::mem::replace(&mut length, Length::Unsaid) != Length::Unsaid
+        } else {
+            !is_hop_by_hop(field.known()) && !nominated.has(field.name())
+        };
+        match field.clean() {
+            Some(clean) if passes => run.add(out, head, clean),
+            None if passes => {
+                run.write(out, head);
+                line(out, field.name(), field.value());
+            }
+            Some(_) | None => {}
+        }
+    }
+    run.write(out, head);
+    end(out, homeward, length);
+}
+
+/// What becomes of `Content-Length`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Length {
+    /// It is not said, or has been.
+    Unsaid,
+    /// The target's own passes, if there is one.
+    Own,
+    /// This must be said.
+    Is(u64),
+}
+
+fn length_to_say(homeward: &Homeward<'_>) -> Length {
+    match homeward.framing {
+        // A length would announce what never comes (RFC 9110 §8.6).
+        Some(Framing::None) if homeward.status == 204 => Length::Unsaid,
+        Some(Framing::None) => Length::Own,
+        Some(Framing::Length(length)) => Length::Is(length),
+        Some(Framing::Chunked | Framing::UntilClose) | None => Length::Unsaid,
+    }
+}
+
+fn end(out: &mut Vec<u8>, homeward: &Homeward<'_>, length: Length) {
+    if let Length::Is(length) = length {
+        out.extend_from_slice(b"Content-Length: ");
+        number(out, length);
+        out.extend_from_slice(b"\r\n");
+    }
+    if homeward.framing == Some(Framing::Chunked) {
+        out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+    }
+    match homeward.connection {
+        ConnectionLine::None => {}
+        ConnectionLine::Close => out.extend_from_slice(b"Connection: close\r\n"),
+        ConnectionLine::KeepAlive => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+        ConnectionLine::Upgrade(protocol) => {
+            out.extend_from_slice(b"Connection: upgrade\r\n");
+            line(out, b"Upgrade", protocol);
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The space before the reason stays where there is none (RFC 9112 §4).
+fn status_line(out: &mut Vec<u8>, status: u16, reason: &[u8]) {
+    if status == 200 && reason == b"OK" {
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+        return;
+    }
+    out.extend_from_slice(b"HTTP/1.1 ");
+    number(out, u64::from(status));
+    out.push(b' ');
+    out.extend_from_slice(reason);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The fields of an answer that may pass to an HTTP/2 client, in order (RFC 9113 §8.2.2). Of equal
+/// lengths, the first.
+pub fn response_fields<'f>(
+    nominates: bool,
+    fields: impl Iterator<Item = (&'f [u8], &'f [u8])> + Clone,
+) -> impl Iterator<Item = (&'f [u8], &'f [u8])> {
+    let nominated = Nominated::new(nominates, &fields);
+    let mut has_length = false;
+    fields.filter(move |(name, _)| {
+        let known = known(name);
+        let first = known != Known::ContentLength || !std::mem::replace(&mut has_length, true);
+        first && !is_hop_by_hop(known) && !nominated.has(name)
+    })
+}
