@@ -2,10 +2,14 @@
 
 pub mod certs;
 pub mod dial;
+pub mod handshake;
 pub mod limits;
 pub mod listen;
 mod pem;
+pub mod pipe;
 mod sockets;
+pub mod stream;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tls;
+mod turns;

@@ -37,8 +37,16 @@ impl Folder {
     }
 
     pub(crate) fn signed(&self, stem: &str, params: &CertificateParams) -> CertificatePaths {
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.self_signed(&key).unwrap();
+        self.certified(stem, params, &KeyPair::generate().unwrap())
+    }
+
+    pub(crate) fn certified(
+        &self,
+        stem: &str,
+        params: &CertificateParams,
+        key: &KeyPair,
+    ) -> CertificatePaths {
+        let certificate = params.self_signed(key).unwrap();
         CertificatePaths {
             cert: self.write(&format!("{stem}.pem"), certificate.pem()),
             key: self.write(&format!("{stem}.key"), key.serialize_pem()),

@@ -1,6 +1,7 @@
 //! How we speak TLS to clients: one rustls configuration per listener, whose certificates can be
 //! swapped under it without touching tickets and sessions.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::OnceLock;
 
@@ -11,6 +12,7 @@ use rustls::server::ClientHello;
 use rustls::server::ProducesTickets;
 use rustls::server::ResolvesServerCert;
 use rustls::server::ServerSessionMemoryCache;
+use rustls::server::StoresServerSessions;
 use rustls::sign::CertifiedKey;
 use rustls::version::TLS12;
 use rustls::version::TLS13;
@@ -19,8 +21,13 @@ use crate::net::certs::CertificateSet;
 use crate::sync::published::Published;
 use crate::sync::published::Publisher;
 
-/// Sessions remembered per listener for TLS 1.2 clients that know no tickets.
+/// Sessions remembered in the process for TLS 1.2 clients that know no tickets.
 const SESSIONS: usize = 4096;
+
+thread_local! {
+    /// The name in the client's hello that this thread has just answered.
+    static ASKED_FOR: Cell<Option<Box<str>>> = const { Cell::new(None) };
+}
 
 /// The TLS side of one listener. It outlives reloads: only the certificates inside change.
 #[derive(Debug)]
@@ -49,9 +56,11 @@ impl Tls {
         // One ticket instead of two: a full handshake takes 67 instead of 85 microseconds.
         config.send_tls13_tickets = 1;
         config.ticketer = ticketer()?;
-        config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
+        config.session_storage = sessions();
         // Early data can be replayed (RFC 8446 §8); a proxy cannot know which request minds.
         config.max_early_data_size = 0;
+        // Our own record layer takes the keys over after the handshake.
+        config.enable_secret_extraction = true;
         Ok(Self { config: Arc::new(config), certificates: publisher.published(), publisher })
     }
 
@@ -88,6 +97,18 @@ fn ticketer() -> Result<Arc<dyn ProducesTickets>, rustls::Error> {
     Ok(Arc::clone(TICKETER.get_or_init(|| made)))
 }
 
+/// The one memory of sessions of the process, for the same reason.
+fn sessions() -> Arc<dyn StoresServerSessions> {
+    static SESSIONS_MADE: OnceLock<Arc<dyn StoresServerSessions>> = OnceLock::new();
+    Arc::clone(SESSIONS_MADE.get_or_init(|| ServerSessionMemoryCache::new(SESSIONS)))
+}
+
+/// The name (RFC 6066 §3) in the hello that was answered last on this thread, by any configuration
+/// made here; asked once. The library tells it to the resolver only.
+pub(super) fn take_name_asked_for() -> Option<Box<str>> {
+    ASKED_FOR.take()
+}
+
 /// Chooses a certificate by the name in the client's hello.
 #[derive(Debug)]
 struct Resolver {
@@ -96,6 +117,7 @@ struct Resolver {
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        ASKED_FOR.set(hello.server_name().map(Box::from));
         self.certificates.load().resolve(hello.server_name())
     }
 }

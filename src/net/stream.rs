@@ -1,0 +1,74 @@
+//! A client's byte stream as the rest of the proxy sees it, plaintext or TLS.
+
+mod outgoing;
+mod records;
+mod session;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+pub mod tls;
+
+use std::io;
+use std::task::Context;
+use std::task::Poll;
+use std::task::ready;
+
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::io::ReadBuf;
+use tokio::net::TcpStream;
+
+/// What a client did while nothing was read from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hangup {
+    /// It has gone: the end of its stream, a `close_notify`, a reset or any other error.
+    Gone,
+    /// It has sent something, which the next read returns.
+    Sent,
+}
+
+/// A client's byte stream, plaintext or TLS.
+pub trait Transport: AsyncRead + AsyncWrite + Unpin {
+    /// The TCP socket underneath.
+    fn socket(&self) -> &TcpStream;
+
+    /// The socket, where bytes pass as they are: splice(2) may be used on it. `None` for TLS.
+    fn plain(&self) -> Option<&TcpStream>;
+
+    /// Ready once the client has gone or has sent something, which is kept for the next read.
+    /// Makes no system call as long as nothing happened. Pending keeps the waker.
+    fn poll_hangup(&mut self, cx: &mut Context<'_>) -> Poll<Hangup>;
+
+    /// Bytes that were written and that the socket has not taken yet. Where a flush stays Pending
+    /// and this falls, the client is taking something.
+    fn unsent(&self) -> usize;
+
+    /// Gives back every buffer that a later write can do without: for a connection that goes idle.
+    fn rest(&mut self);
+}
+
+impl Transport for TcpStream {
+    fn socket(&self) -> &TcpStream {
+        self
+    }
+
+    fn plain(&self) -> Option<&TcpStream> {
+        Some(self)
+    }
+
+    fn poll_hangup(&mut self, cx: &mut Context<'_>) -> Poll<Hangup> {
+        let mut byte = [0; 1];
+        let peeked: io::Result<usize> = ready!(self.poll_peek(cx, &mut ReadBuf::new(&mut byte)));
+        Poll::Ready(match peeked {
+            Ok(0) | Err(_) => Hangup::Gone,
+            Ok(_) => Hangup::Sent,
+        })
+    }
+
+    fn unsent(&self) -> usize {
+        0
+    }
+
+    fn rest(&mut self) {}
+}
