@@ -4,13 +4,21 @@
 //! the longest prefix that ends at a segment boundary. A host whose routes all miss the path falls
 //! through to the less specific ones.
 
+mod hash;
+mod host;
+mod path;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
+use crate::model::route::hash::ByHost;
+use crate::model::route::path::normalised;
 use crate::model::settings::Timeouts;
+
+pub use crate::model::route::host::host_of;
 
 /// Which hosts a route takes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -84,9 +92,23 @@ pub struct Route {
 /// All rules, ready for lookup.
 #[derive(Debug, Default)]
 pub struct Routes {
-    exact: HashMap<String, Vec<Route>>,
-    wildcard: HashMap<String, Vec<Route>>,
-    any: Vec<Route>,
+    exact: HashMap<String, Vec<Rule>, ByHost>,
+    wildcard: HashMap<String, Vec<Rule>, ByHost>,
+    any: Vec<Rule>,
+}
+
+/// A route, with what a lookup need not work out again.
+#[derive(Debug)]
+struct Rule {
+    /// The path's length without slashes at its end: what a request's path must begin with.
+    prefix: usize,
+    route: Route,
+}
+
+/// The path asked for; normalised only once a rule wants to know it.
+struct Asked<'a> {
+    raw: &'a str,
+    clean: Option<Cow<'a, str>>,
 }
 
 /// Why no route takes a request.
@@ -104,23 +126,15 @@ impl Routes {
     pub fn new(routes: Vec<Route>) -> Self {
         let mut table = Self::default();
         for route in routes {
-            match &route.host {
-                HostRule::Any => table.any.push(route),
-                HostRule::Exact(host) => {
-                    table.exact.entry(host.clone()).or_default().push(route);
-                }
-                HostRule::Wildcard(domain) => {
-                    table
-                        .wildcard
-                        .entry(domain.clone())
-                        .or_default()
-                        .push(route);
-                }
-            }
+            let list = match &route.host {
+                HostRule::Any => &mut table.any,
+                HostRule::Exact(host) => table.exact.entry(host.clone()).or_default(),
+                HostRule::Wildcard(domain) => table.wildcard.entry(domain.clone()).or_default(),
+            };
+            list.push(Rule { prefix: route.path.trim_end_matches('/').len(), route });
         }
-        let longest_first = |list: &mut Vec<Route>| {
-            list.sort_by_key(|route| std::cmp::Reverse(route.path.trim_end_matches('/').len()));
-        };
+        let longest_first =
+            |list: &mut Vec<Rule>| list.sort_by_key(|rule| std::cmp::Reverse(rule.prefix));
         table.exact.values_mut().for_each(longest_first);
         table.wildcard.values_mut().for_each(longest_first);
         longest_first(&mut table.any);
@@ -133,27 +147,46 @@ impl Routes {
     ///
     /// [`NoRoute`] when nothing matches.
     pub fn find(&self, host: &str, path: &str) -> Result<&Route, NoRoute> {
-        let path = normalised(path);
-        let exact = self.exact.get(host);
+        let exact = if self.exact.is_empty() { None } else { self.exact.get(host) };
+        let first = match exact {
+            Some(list) => list.first(),
+            None if self.wildcard.is_empty() => self.any.first(),
+            None => None,
+        };
+        match first {
+            // The usual table: one rule for each host, or one for all.
+            Some(rule) if rule.prefix == 0 => Ok(&rule.route),
+            _ => self.find_by_path(exact, host, path),
+        }
+    }
+
+    #[inline(never)]
+    fn find_by_path<'t>(
+        &'t self,
+        exact: Option<&'t Vec<Rule>>,
+        host: &str,
+        path: &str,
+    ) -> Result<&'t Route, NoRoute> {
+        let mut asked = Asked { raw: path, clean: None };
         let mut known = exact.is_some();
-        if let Some(route) = exact.and_then(|list| longest(list, &path)) {
+        if let Some(route) = exact.and_then(|list| longest(list, &mut asked)) {
             return Ok(route);
         }
         for list in self.wildcards(host) {
             known = true;
-            if let Some(route) = longest(list, &path) {
+            if let Some(route) = longest(list, &mut asked) {
                 return Ok(route);
             }
         }
         known |= !self.any.is_empty();
-        longest(&self.any, &path).ok_or(if known { NoRoute::Path } else { NoRoute::Host })
+        longest(&self.any, &mut asked).ok_or(if known { NoRoute::Path } else { NoRoute::Host })
     }
 
     /// The rules for the domains that `host` lies below, the longest domain first.
     fn wildcards<'t, 'h>(
         &'t self,
         host: &'h str,
-    ) -> impl Iterator<Item = &'t Vec<Route>> + use<'t, 'h> {
+    ) -> impl Iterator<Item = &'t Vec<Rule>> + use<'t, 'h> {
         let below = |name: &'h str| name.split_once('.').map(|(_, domain)| domain);
         let first = if self.wildcard.is_empty() { None } else { below(host) };
         std::iter::successors(first, move |domain| below(domain))
@@ -161,99 +194,34 @@ impl Routes {
     }
 }
 
-fn longest<'a>(list: &'a [Route], path: &str) -> Option<&'a Route> {
-    list.iter().find(|route| is_prefix(&route.path, path))
+impl Asked<'_> {
+    fn path(&mut self) -> &str {
+        self.clean.get_or_insert_with(|| normalised(self.raw))
+    }
 }
 
-/// Whether `prefix` covers `path`: equal, or followed by a segment boundary. `/api` and `/api/`
-/// cover `/api` and `/api/x`, never `/apix`.
-fn is_prefix(prefix: &str, path: &str) -> bool {
-    let prefix = prefix.trim_end_matches('/');
-    path.strip_prefix(prefix)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        || (prefix.is_empty() && !path.starts_with('/'))
+/// The first rule whose prefix covers the path. Lists are sorted, so behind a rule for every path
+/// there is no more specific one.
+fn longest<'a>(list: &'a [Rule], asked: &mut Asked<'_>) -> Option<&'a Route> {
+    let first = list.first()?;
+    if first.prefix == 0 {
+        return Some(&first.route);
+    }
+    let path = asked.path();
+    let rule = list.iter().find(|rule| rule.covers(path))?;
+    Some(&rule.route)
 }
 
-/// The host of an authority (`Host`, `:authority`): without port, in lower case, without a final
-/// dot. `None` if it is not `host [":" port]` as RFC 9110 §7.2 has it: empty, with userinfo, with
-/// characters that no host has.
-#[must_use]
-pub fn host_of(authority: &str) -> Option<Cow<'_, str>> {
-    let end = match authority.strip_prefix('[') {
-        Some(rest) => rest.find(']')? + 2,
-        None => authority.find(':').unwrap_or(authority.len()),
-    };
-    let (host, rest) = authority.split_at_checked(end)?;
-    let port = if rest.is_empty() { rest } else { rest.strip_prefix(':')? };
-    let known = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(&b);
-    let literal = host
-        .strip_prefix('[')
-        .and_then(|inside| inside.strip_suffix(']'));
-    let is_host = match literal {
-        Some(inside) => inside.parse::<Ipv6Addr>().is_ok(),
-        None => host.bytes().all(known),
-    };
-    if !is_host || !port.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
+impl Rule {
+    /// Whether the path is the prefix, or goes on at a segment boundary. `/api` and `/api/` cover
+    /// `/api` and `/api/x`, never `/apix`.
+    fn covers(&self, path: &str) -> bool {
+        // The boundary first: it rules out most without a look at the rest.
+        let boundary = path.as_bytes().get(self.prefix);
+        self.prefix == 0
+            || (boundary.is_none_or(|byte| *byte == b'/')
+                && path.get(..self.prefix) == self.route.path.get(..self.prefix))
     }
-    let host = host.strip_suffix('.').unwrap_or(host);
-    if host.is_empty() {
-        return None;
-    }
-    Some(if host.bytes().any(|b| b.is_ascii_uppercase()) {
-        Cow::Owned(host.to_ascii_lowercase())
-    } else {
-        Cow::Borrowed(host)
-    })
-}
-
-/// The path as routes see it: percent-encoded unreserved characters decoded, empty and dot segments
-/// removed (RFC 3986 §6.2.2), so that `/a/..%2Fadmin` style spellings cannot dodge a longer prefix.
-/// The target still gets the raw path.
-fn normalised(path: &str) -> Cow<'_, str> {
-    let plain = !path.contains('%') && !path.contains("//") && !path.contains("/.");
-    if plain {
-        return Cow::Borrowed(path);
-    }
-    let decoded = decode(path.as_bytes());
-    let mut kept: Vec<&str> = Vec::new();
-    let text = String::from_utf8_lossy(&decoded);
-    for segment in text.split('/') {
-        match segment {
-            "" | "." => {}
-            ".." => drop(kept.pop()),
-            _ => kept.push(segment),
-        }
-    }
-    let folder = text.ends_with('/') || text.ends_with("/.") || text.ends_with("/..");
-    let mut out = String::with_capacity(text.len() + 1);
-    for segment in &kept {
-        out.push('/');
-        out.push_str(segment);
-    }
-    if folder || kept.is_empty() {
-        out.push('/');
-    }
-    Cow::Owned(out)
-}
-
-fn decode(path: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(path.len());
-    let mut rest = path;
-    while let Some((&first, tail)) = rest.split_first() {
-        let hex = |at: usize| tail.get(at).and_then(|b| char::from(*b).to_digit(16));
-        match (first, hex(0), hex(1)) {
-            (b'%', Some(high), Some(low)) => {
-                out.push(u8::try_from(high * 16 + low).unwrap_or(b'%'));
-                rest = tail.get(2..).unwrap_or_default();
-            }
-            _ => {
-                out.push(first);
-                rest = tail;
-            }
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -313,24 +281,19 @@ mod tests {
     }
 
     #[test]
-    fn a_host_loses_port_case_and_final_dot() {
-        assert_eq!(host_of("App.Example.com:443").as_deref(), Some("app.example.com"));
-        assert_eq!(host_of("example.com.").as_deref(), Some("example.com"));
-        assert_eq!(host_of("[::1]:8443").as_deref(), Some("[::1]"));
-        assert_eq!(host_of(""), None);
-        assert_eq!(host_of(":80"), None);
-        for bad in ["user@example.com", "a b", "a/b", "a.test:80x", "[::1", "[::1]x", "\u{e4}.test"]
-        {
-            assert_eq!(host_of(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
     fn a_host_rule_is_a_name_or_a_wildcard() {
         assert_eq!("*.Example.com".parse(), Ok(HostRule::Wildcard("example.com".into())));
         for bad in ["", "*.", "a b", "http://x", "*.*.x", "x:80"] {
             assert!(bad.parse::<HostRule>().is_err(), "{bad}");
         }
+    }
+
+    /// What [`Rule::covers`] says, the long way.
+    fn is_prefix(prefix: &str, path: &str) -> bool {
+        let prefix = prefix.trim_end_matches('/');
+        path.strip_prefix(prefix)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            || (prefix.is_empty() && !path.starts_with('/'))
     }
 
     proptest! {

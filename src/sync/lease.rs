@@ -135,9 +135,13 @@ impl<H: Holder> Lease<H> {
     ///
     /// [`Retired`] when a newer snapshot no longer sends work here.
     pub fn take(holder: H, worker: usize) -> Result<Self, Retired> {
-        holder.leases().in_flight.add(worker);
-        let lease = Self { holder, worker, tunnel: false };
-        if lease.holder.leases().is_retired() { Err(Retired) } else { Ok(lease) }
+        let leases = holder.leases();
+        leases.in_flight.add(worker);
+        if leases.is_retired() {
+            leases.in_flight.take_away(worker);
+            return Err(Retired);
+        }
+        Ok(Self { holder, worker, tunnel: false })
     }
 
     /// What the lease is held on.

@@ -64,15 +64,19 @@ impl Striped {
     }
 
     fn cell(&self, worker: usize) -> &AtomicUsize {
-        // A worker's number is below the count the cells were made for; the modulo keeps a mistake
-        // harmless (a shared cell) instead of a panic on the request path.
-        let at = worker % self.cells.len();
+        let cell = self.cells.get(worker);
+        &cell.unwrap_or_else(|| self.shared(worker)).0
+    }
+
+    /// A worker's number is below the count the cells were made for; this keeps a mistake harmless (a
+    /// shared cell) instead of a panic on the request path.
+    #[cold]
+    fn shared(&self, worker: usize) -> &Cell {
         #[expect(
             clippy::indexing_slicing,
-            reason = "at is below the length, which is at least one"
+            reason = "the place is below the length, which is at least one"
         )]
-        let cell = &self.cells[at];
-        &cell.0
+        &self.cells[worker % self.cells.len()]
     }
 }
 
@@ -88,5 +92,16 @@ mod tests {
         count.add(1);
         count.take_away(1);
         assert_eq!((count.of(0), count.of(1), count.look(), count.read()), (1, 1, 2, 2));
+    }
+
+    #[test]
+    fn a_worker_beyond_the_cells_shares_one_and_loses_nothing() {
+        let count = Striped::new(2);
+        for worker in 0..7 {
+            count.add(worker);
+        }
+        assert_eq!((count.of(0), count.of(1), count.look()), (4, 3, 7));
+        count.take_away(6);
+        assert_eq!((count.of(0), count.of(6), count.look()), (3, 3, 6));
     }
 }

@@ -8,6 +8,7 @@ use crate::observe::metrics::cells::Bounds;
 use crate::observe::metrics::cells::Count;
 use crate::observe::metrics::cells::Counts;
 use crate::observe::metrics::cells::Fold;
+use crate::observe::metrics::cells::Stripe;
 use crate::observe::metrics::cells::Timings;
 use crate::observe::metrics::words::ClientError;
 use crate::observe::metrics::words::ConnectionOutcome;
@@ -15,50 +16,35 @@ use crate::observe::metrics::words::HandshakeOutcome;
 use crate::observe::metrics::words::UpstreamError;
 
 /// From what a target in the same rack needs to the longest that most clients wait.
-const REQUEST_BOUNDS: Bounds<16> = [
-    Duration::from_micros(500),
-    Duration::from_millis(1),
-    Duration::from_micros(2500),
-    Duration::from_millis(5),
-    Duration::from_millis(10),
-    Duration::from_millis(25),
-    Duration::from_millis(50),
-    Duration::from_millis(100),
-    Duration::from_millis(250),
-    Duration::from_millis(500),
-    Duration::from_secs(1),
-    Duration::from_millis(2500),
-    Duration::from_secs(5),
-    Duration::from_secs(10),
-    Duration::from_secs(30),
-    Duration::from_secs(60),
-];
+const REQUEST_BOUNDS: Bounds<16> = Bounds::in_micros([
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+    2_500_000, 5_000_000, 10_000_000, 30_000_000, 60_000_000,
+]);
 
 /// A probe ends at `health.timeout` (2 s), which is seldom more than 10 s.
-const PROBE_BOUNDS: Bounds<14> = [
-    Duration::from_micros(500),
-    Duration::from_millis(1),
-    Duration::from_micros(2500),
-    Duration::from_millis(5),
-    Duration::from_millis(10),
-    Duration::from_millis(25),
-    Duration::from_millis(50),
-    Duration::from_millis(100),
-    Duration::from_millis(250),
-    Duration::from_millis(500),
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-    Duration::from_secs(5),
-    Duration::from_secs(10),
-];
+const PROBE_BOUNDS: Bounds<14> = Bounds::in_micros([
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+    2_000_000, 5_000_000, 10_000_000,
+]);
 
 /// The statuses that can stand in a status line (RFC 9110 §15).
 const STATUS_MIN: u16 = 100;
 const STATUSES: usize = 500;
 
-/// Counts the requests of one pool, for one worker.
+/// Counts the requests of one pool, for one worker. It may move to another thread, but no two can
+/// have it at once, so that counting needs no locked instruction:
+///
+/// ```
+/// fn moves<T: Send>() {}
+/// moves::<proxyd::observe::metrics::PoolMeters>();
+/// ```
+///
+/// ```compile_fail
+/// fn is_shared<T: Sync>() {}
+/// is_shared::<proxyd::observe::metrics::PoolMeters>();
+/// ```
 #[derive(Debug)]
-pub struct PoolMeters(pub(super) Arc<PoolCells>);
+pub struct PoolMeters(pub(super) Stripe<PoolCells>);
 
 /// Counts what one target does wrong.
 #[derive(Debug, Clone)]
@@ -77,13 +63,13 @@ impl PoolMeters {
     /// A request was answered with `status` after `took`, from its head to its last byte. A status
     /// outside of 100 to 599 is invalid (RFC 9110 §15) and counts as 599.
     pub fn answered(&self, status: u16, took: Duration) {
-        self.0.statuses.add(place_of(status), 1);
-        self.0.took.observe(took);
+        self.0.statuses.add_alone(place_of(status), 1);
+        self.0.took.observe_alone(took);
     }
 
     /// A request was sent once more, to another target or on another connection.
     pub fn retried(&self) {
-        self.0.retries.add(1);
+        self.0.retries.add_alone(1);
     }
 }
 

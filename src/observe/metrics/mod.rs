@@ -109,7 +109,8 @@ impl Metrics {
     #[must_use]
     pub fn listener(&self, name: &str) -> ListenerMeters {
         let mut tree = self.0.tree();
-        ListenerMeters(tree.listeners.entry(name.to_owned()).or_default().stripe())
+        let series = tree.listeners.entry(name.to_owned()).or_default();
+        ListenerMeters(series.stripe().shared())
     }
 
     /// An accepted request has ended: once for each, with or without an upstream.

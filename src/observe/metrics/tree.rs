@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Weak;
-use std::time::Duration;
 
 use crate::model::colour::Colour;
 use crate::model::pool::Pool;
@@ -22,23 +21,9 @@ use crate::observe::metrics::words::Phase;
 use crate::observe::metrics::words::PromotionOutcome;
 
 /// A switch is a write to disk, a gate at least one `health.interval`, a drain up to its deadline.
-const PHASE_BOUNDS: Bounds<15> = [
-    Duration::from_millis(1),
-    Duration::from_millis(5),
-    Duration::from_millis(10),
-    Duration::from_millis(50),
-    Duration::from_millis(100),
-    Duration::from_millis(500),
-    Duration::from_secs(1),
-    Duration::from_millis(2500),
-    Duration::from_secs(5),
-    Duration::from_secs(10),
-    Duration::from_secs(30),
-    Duration::from_secs(60),
-    Duration::from_secs(120),
-    Duration::from_secs(300),
-    Duration::from_secs(900),
-];
+const PHASE_BOUNDS: Bounds<15> = Bounds::in_millis([
+    1, 5, 10, 50, 100, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 120_000, 300_000, 900_000,
+]);
 
 /// Every series that has labels from the configuration, by name.
 #[derive(Debug, Default)]
