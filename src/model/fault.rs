@@ -37,6 +37,8 @@ pub enum Fault {
     Misdirected,
     /// The body is larger than the limit.
     BodyTooLarge,
+    /// The client began a head and did not finish it in time.
+    HeadTimeout,
     /// The client stopped sending its body.
     BodyTimeout,
     /// The client's body ended early or broke its framing.
@@ -83,6 +85,7 @@ impl Fault {
             | Self::MethodNotAllowed
             | Self::Misdirected
             | Self::BodyTooLarge
+            | Self::HeadTimeout
             | Self::BodyTimeout
             | Self::BodyBroken
             | Self::ClientGone
@@ -121,7 +124,7 @@ impl Fault {
             Self::Connect => "connect",
             Self::ConnectTimeout => "connect_timeout",
             Self::NoHealthyTarget => "no_healthy_target",
-            Self::ResponseTimeout => "timeout",
+            Self::HeadTimeout | Self::ResponseTimeout => "timeout",
             Self::Reset => "reset",
             Self::Protocol => "protocol",
         }
@@ -143,9 +146,11 @@ impl Fault {
             | Self::MethodNotAllowed
             | Self::Misdirected
             | Self::BodyTooLarge => Outcome::Refused,
-            Self::BodyTimeout | Self::BodyBroken | Self::ClientGone | Self::SendTimeout => {
-                Outcome::ClientGone
-            }
+            Self::HeadTimeout
+            | Self::BodyTimeout
+            | Self::BodyBroken
+            | Self::ClientGone
+            | Self::SendTimeout => Outcome::ClientGone,
             Self::Cut => Outcome::Cut,
             Self::Internal => Outcome::Lost,
             Self::Connect

@@ -21,19 +21,20 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 
 use crate::model::settings::Limits;
+use crate::net::handshake;
 use crate::net::listen::Listener;
+use crate::net::stream::tls::TlsStream;
 use crate::net::tls::Tls;
 use crate::observe::metrics::ClientError;
 use crate::observe::metrics::ConnectionOutcome;
 use crate::observe::metrics::HandshakeOutcome;
 use crate::observe::metrics::ListenerMeters;
+use crate::proxy::client::Client;
 use crate::proxy::connection::Connection;
 use crate::proxy::connection::Ending;
 use crate::proxy::connection::Secured;
-use crate::proxy::headers::Client;
 use crate::proxy::server;
 use crate::proxy::worker::Worker;
 
@@ -174,7 +175,7 @@ impl ListenerContext {
         }
     }
 
-    /// Counts a connection that hyper gave up.
+    /// Counts an HTTP/2 connection that hyper gave up.
     pub(crate) fn count_error(&self, error: &hyper::Error) {
         if error.is_parse_too_large() {
             self.meters.client_error(ClientError::TooLarge);
@@ -253,10 +254,20 @@ fn take(worker: &Rc<Worker>, context: &Rc<ListenerContext>, stream: TcpStream, p
         match tls {
             None => {
                 let connection = Connection::open(&worker, context, client, None, false);
-                Box::pin(server::serve_http1(worker, connection, stream, &limits)).await;
+                Box::pin(server::http1::serve(worker, connection, stream, &limits)).await;
             }
             Some(tls) => {
-                Box::pin(secure(worker, context, client, stream, &tls, &limits, handshake)).await;
+                // Boxed one by one: a connection keeps room only for what it has become.
+                let securing = Box::pin(secure(&worker, context, client, stream, &tls, handshake));
+                match securing.await {
+                    None => {}
+                    Some((connection, stream)) if connection.is_multiplexed() => {
+                        Box::pin(server::http2::serve(worker, connection, stream, &limits)).await;
+                    }
+                    Some((connection, stream)) => {
+                        Box::pin(server::http1::serve(worker, connection, stream, &limits)).await;
+                    }
+                }
             }
         }
     });
@@ -271,36 +282,34 @@ impl Drop for Open {
     }
 }
 
+/// Does the TLS handshake; nothing if it fails.
 async fn secure(
-    worker: Rc<Worker>,
+    worker: &Rc<Worker>,
     context: Rc<ListenerContext>,
     client: Client,
     stream: TcpStream,
     tls: &Tls,
-    limits: &Limits,
     patience: Duration,
-) {
+) -> Option<(Rc<Connection>, TlsStream)> {
     let certificates = tls.certificates.load();
-    let handshake = TlsAcceptor::from(Arc::clone(&tls.config)).accept(stream);
+    let handshake = handshake::accept(stream, Arc::clone(&tls.config), &worker.turns);
     let stream = match timeout(patience, handshake).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             tracing::debug!(listener = %context.name, client = %client.address, %error, "tls handshake failed");
-            return context.meters.handshake(HandshakeOutcome::Failed);
+            context.meters.handshake(HandshakeOutcome::Failed);
+            return None;
         }
-        Err(_elapsed) => return context.meters.handshake(HandshakeOutcome::Timeout),
+        Err(_elapsed) => {
+            context.meters.handshake(HandshakeOutcome::Timeout);
+            return None;
+        }
     };
     context.meters.handshake(HandshakeOutcome::Ok);
-    let (_, session) = stream.get_ref();
-    let http2 = session.alpn_protocol() == Some(b"h2");
-    let sni = session.server_name().map(str::to_ascii_lowercase);
+    let http2 = stream.alpn_protocol() == Some(b"h2");
+    let sni = stream.server_name().map(str::to_ascii_lowercase);
     let secured = Secured { sni, certificates };
-    let connection = Connection::open(&worker, context, client, Some(secured), http2);
-    if http2 {
-        server::serve_http2(worker, connection, stream, limits).await;
-    } else {
-        server::serve_http1(worker, connection, stream, limits).await;
-    }
+    Some((Connection::open(worker, context, client, Some(secured), http2), stream))
 }
 
 #[cfg(test)]

@@ -1,24 +1,41 @@
-//! Both bodies of an exchange, streamed: each frame is passed on as it comes, none is kept, and a
-//! frame is only asked for when the other side can take it.
+//! The client's side of an exchange over HTTP/2, in hyper's types: the request's body as it comes,
+//! the answer's as it is asked for.
 
-use std::cell::RefCell;
+mod trailers;
+
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Context;
 use std::task::Poll;
+use std::task::ready;
 
 use bytes::Bytes;
+use http::HeaderMap;
+use http::HeaderName;
+use http::HeaderValue;
+use http::Response;
+use http::StatusCode;
 use http_body::Body;
 use http_body::Frame;
 use http_body::SizeHint;
 use hyper::body::Incoming;
 
+use crate::http1::chunked::Encoder;
+use crate::http1::framing::Framing;
+use crate::http1::head::ResponseHead;
+use crate::http1::rewrite::response_fields;
 use crate::model::fault::Fault;
+use crate::proxy::buffers::poll_read_scratch;
+use crate::proxy::call::Call;
+use crate::proxy::downstream::BodyState;
+use crate::proxy::downstream::Downstream;
+use crate::proxy::exchange::Asked;
 use crate::proxy::exchange::Exchange;
-use crate::proxy::idle::TargetConnection;
+use crate::proxy::reply::Reply;
+use crate::proxy::server::ahead::Upload;
 
-/// A stream of HTTP/2 is handed no more than this at once (the size of its frames): each piece that
-/// is asked for shows that the client has taken one.
+/// A stream is handed no more than this at once (the size of its frames): each piece that is asked
+/// for shows that the client has taken one.
 const PIECE: usize = 16 * 1024;
 
 /// The exchange ended for this fault; the reader of the body must not take what came for whole.
@@ -26,118 +43,167 @@ const PIECE: usize = 16 * 1024;
 #[error("the exchange ended: {}", .0.as_str())]
 pub(crate) struct Ended(pub(crate) Fault);
 
-/// A client's body that has not been touched yet can be taken back, to be sent over another
-/// connection.
-#[derive(Clone)]
-pub(crate) struct Untouched(Rc<RefCell<Option<Incoming>>>);
-
-impl Untouched {
-    /// Wraps a body.
-    pub(crate) fn new(body: Incoming) -> Self {
-        Self(Rc::new(RefCell::new(Some(body))))
-    }
-
-    /// Whether nothing of it has been read yet.
-    pub(crate) fn is_whole(&self) -> bool {
-        self.0.borrow().is_some()
-    }
-}
-
-/// The client's body on its way to the target.
-pub(crate) struct RequestBody {
-    untouched: Untouched,
-    source: Option<Incoming>,
-    empty: bool,
-    size: SizeHint,
+/// The client's side of one HTTP/2 stream.
+pub(crate) struct StreamSide {
+    source: Incoming,
+    /// While content may come.
+    upload: Option<Upload>,
+    onward: Encoder,
     limit: Option<u64>,
-    exchange: Rc<Exchange>,
+    state: BodyState,
+    status: u16,
+    /// The answer's fields, as places in `came`.
+    fields: Vec<(HeaderName, usize, usize)>,
+    /// Bytes of the answer: the values of its fields, then content that nobody has asked for yet.
+    came: Vec<u8>,
+    content_from: usize,
+    trailers: Option<HeaderMap>,
 }
 
-impl RequestBody {
-    /// The body of `exchange`, of at most `limit` bytes.
-    pub(crate) fn new(untouched: Untouched, exchange: &Rc<Exchange>, limit: Option<u64>) -> Self {
-        let (empty, size) = match untouched.0.borrow().as_ref() {
-            Some(body) => (body.is_end_stream(), body.size_hint()),
-            None => (true, SizeHint::with_exact(0)),
+impl StreamSide {
+    /// A stream of which the head has come.
+    pub(crate) fn new(
+        source: Incoming,
+        framing: Framing,
+        limit: Option<u64>,
+        upload: Option<Upload>,
+    ) -> Self {
+        let state = match framing {
+            Framing::None => BodyState::Empty,
+            Framing::Length(_) | Framing::Chunked | Framing::UntilClose => BodyState::Whole,
         };
-        if empty {
-            exchange.pass_body_on();
+        Self {
+            source,
+            upload,
+            onward: Encoder::new(framing),
+            limit,
+            state,
+            status: 0,
+            fields: Vec::new(),
+            came: Vec::new(),
+            content_from: 0,
+            trailers: None,
         }
-        Self { untouched, source: None, empty, size, limit, exchange: Rc::clone(exchange) }
     }
 
-    fn poll_source(
+    /// The answer whose head has come, with its body to come over `call`.
+    pub(crate) fn into_response(
+        mut self,
+        call: Option<Call>,
+        exchange: Rc<Exchange>,
+    ) -> Response<AnswerBody> {
+        let came = Bytes::from(std::mem::take(&mut self.came));
+        let mut headers = HeaderMap::with_capacity(self.fields.len() + 1);
+        for (name, from, to) in self.fields.drain(..) {
+            if let Ok(value) = HeaderValue::from_maybe_shared(came.slice(from..to)) {
+                headers.append(name, value);
+            }
+        }
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_GATEWAY);
+        let left = came.slice(self.content_from..);
+        self.content_from = 0;
+        let mut body = Streamed { side: self, call, left, exchange: Some(exchange) };
+        body.let_go();
+        if body.is_end() {
+            body.finish();
+        }
+        let mut response = Response::new(AnswerBody::Streamed(Box::new(body)));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        response
+    }
+
+    fn take_frame(
         &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        if self.source.is_none() {
-            self.source = self.untouched.0.take();
-        }
-        match &mut self.source {
-            Some(source) => Pin::new(source).poll_frame(cx),
-            None => Poll::Ready(None),
-        }
-    }
-
-    fn passed_on(&self, frame: &Frame<Bytes>) -> Result<(), Ended> {
-        let sum = self
-            .exchange
-            .has_received(frame.data_ref().map_or(0, Bytes::len));
-        if self.limit.is_some_and(|limit| sum > limit) {
-            self.exchange.fail(Fault::BodyTooLarge);
-            return Err(Ended(Fault::BodyTooLarge));
+        frame: Frame<Bytes>,
+        exchange: &Exchange,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Fault> {
+        match frame.into_data() {
+            Ok(data) => {
+                if let Some(upload) = &self.upload {
+                    upload.taken(data.len());
+                }
+                let sum = exchange.has_received(data.len());
+                if self.limit.is_some_and(|limit| sum > limit) {
+                    return Err(Fault::BodyTooLarge);
+                }
+                self.onward.push(&data, out);
+                if self.source.is_end_stream() {
+                    self.finish_body(&[], out);
+                }
+            }
+            Err(frame) => {
+                let lines = trailers::to_lines(frame.trailers_ref());
+                self.finish_body(&lines, out);
+            }
         }
         Ok(())
     }
+
+    fn finish_body(&mut self, trailers: &[u8], out: &mut Vec<u8>) {
+        self.onward.finish(trailers, out);
+        self.state = BodyState::Taken;
+        self.upload = None;
+    }
 }
 
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = Ended;
+impl Downstream for StreamSide {
+    fn body(&self) -> BodyState {
+        self.state
+    }
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
+    fn poll_body(
+        &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Ended>>> {
-        if self.empty {
-            return Poll::Ready(None);
-        }
-        let timeouts = self.exchange.timeouts();
-        let polled = self.poll_source(cx);
-        match polled {
-            Poll::Pending => {
-                self.exchange
-                    .wait_on(Fault::BodyTimeout, timeouts.request_body);
-                Poll::Pending
-            }
-            Poll::Ready(Some(Ok(frame))) => {
-                self.exchange
-                    .wait(Fault::ResponseTimeout, timeouts.response);
-                let at_end = self.source.as_ref().is_some_and(Incoming::is_end_stream);
-                if at_end || frame.is_trailers() {
-                    self.exchange.pass_body_on();
-                }
-                Poll::Ready(Some(self.passed_on(&frame).map(|()| frame)))
-            }
-            Poll::Ready(Some(Err(_broken))) => {
-                self.exchange.fail(Fault::BodyBroken);
-                Poll::Ready(Some(Err(Ended(Fault::BodyBroken))))
-            }
-            Poll::Ready(None) => {
-                self.exchange
-                    .wait(Fault::ResponseTimeout, timeouts.response);
-                self.exchange.pass_body_on();
-                Poll::Ready(None)
+        exchange: &Exchange,
+        out: &mut Vec<u8>,
+    ) -> Poll<Result<(), Fault>> {
+        while out.is_empty() && self.state != BodyState::Taken {
+            let frame = ready!(Pin::new(&mut self.source).poll_frame(cx));
+            self.state = BodyState::Begun;
+            match frame {
+                Some(Ok(frame)) => self.take_frame(frame, exchange, out)?,
+                Some(Err(_broken)) => return Poll::Ready(Err(Fault::BodyBroken)),
+                None => self.finish_body(&[], out),
             }
         }
+        Poll::Ready(Ok(()))
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.empty || self.source.as_ref().is_some_and(Incoming::is_end_stream)
+    fn poll_gone(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        // hyper drops a stream that the client resets, and this with it.
+        Poll::Pending
     }
 
-    fn size_hint(&self) -> SizeHint {
-        self.source.as_ref().map_or(self.size, Incoming::size_hint)
+    fn inform(&mut self, _head: &ResponseHead<'_, '_>) {
+        // hyper has no way to send an interim answer over HTTP/2; a client must do without any
+        // (RFC 9110 §15.2).
+    }
+
+    fn poll_inform(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+
+    fn answer(&mut self, head: &ResponseHead<'_, '_>, exchange: &Exchange) {
+        exchange.answer(head.status, true);
+        self.status = head.status;
+        self.fields.reserve(head.fields.len());
+        for (name, value) in response_fields(head.nominates, head.pairs()) {
+            let Ok(name) = HeaderName::from_bytes(name) else { continue };
+            let from = self.came.len();
+            self.came.extend_from_slice(value);
+            self.fields.push((name, from, self.came.len()));
+        }
+        self.content_from = self.came.len();
+    }
+
+    fn content(&mut self, data: &[u8], _exchange: &Exchange) {
+        self.came.extend_from_slice(data);
+    }
+
+    fn end(&mut self, trailers: &[u8]) {
+        self.trailers = trailers::from_lines(trailers);
     }
 }
 
@@ -152,101 +218,70 @@ pub(crate) enum AnswerBody {
     },
     /// The target's.
     Streamed(Box<Streamed>),
-    /// None: what follows is a tunnel, which holds the exchange.
-    Switched,
 }
 
 /// A body that comes from a target.
 pub(crate) struct Streamed {
-    source: Incoming,
+    side: StreamSide,
+    /// `None` once the target has said everything.
+    call: Option<Call>,
     /// What has come and waits for its turn.
     left: Bytes,
-    connection: Option<TargetConnection>,
-    target: u64,
+    /// `None` once the last byte is on its way.
     exchange: Option<Rc<Exchange>>,
 }
 
 impl AnswerBody {
-    /// The proxy's own words.
-    pub(crate) fn own(text: Bytes, exchange: &Rc<Exchange>) -> Self {
-        let text = (!text.is_empty()).then_some(text);
-        let exchange = Rc::clone(exchange);
+    /// One of the proxy's own answers, as hyper takes it.
+    pub(crate) fn own(reply: Reply, exchange: &Rc<Exchange>) -> Response<Self> {
+        let mut headers = HeaderMap::with_capacity(reply.fields.len() + 2);
+        let length = reply.text.len();
+        for (name, value) in reply.fields {
+            let name = HeaderName::from_bytes(name.as_bytes());
+            let value = HeaderValue::from_maybe_shared(Bytes::from(value));
+            if let (Ok(name), Ok(value)) = (name, value) {
+                headers.insert(name, value);
+            }
+        }
+        headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
+        let to_head = exchange.asked().is_some_and(Asked::is_head);
+        let text = (!to_head && length > 0).then(|| Bytes::from(reply.text));
         if text.is_none() {
             exchange.complete();
         }
-        Self::Own { text, exchange }
-    }
-
-    /// The empty body of a 101.
-    pub(crate) fn switched() -> Self {
-        Self::Switched
-    }
-
-    /// The target's body; its connection becomes idle under the id of the target when it ends.
-    pub(crate) fn streamed(
-        source: Incoming,
-        connection: TargetConnection,
-        target: u64,
-        exchange: Rc<Exchange>,
-    ) -> Self {
-        let mut body = Streamed {
-            source,
-            left: Bytes::new(),
-            connection: Some(connection),
-            target,
-            exchange: Some(exchange),
-        };
-        if body.source.is_end_stream() {
-            body.finish();
-        }
-        Self::Streamed(Box::new(body))
+        let mut response = Response::new(Self::Own { text, exchange: Rc::clone(exchange) });
+        *response.status_mut() = reply.status;
+        *response.headers_mut() = headers;
+        response
     }
 }
 
 impl Streamed {
-    /// The last byte is on its way: the connection is free for the next request, the lease ends.
+    /// The target has said everything: its connection is free for the next request.
+    fn let_go(&mut self) {
+        let said_all = |call: &mut Call| call.answer.body.is_done();
+        if let (Some(call), Some(exchange)) = (self.call.take_if(said_all), &self.exchange)
+            && call.may_be_kept()
+        {
+            exchange.keep(call.connection);
+        }
+    }
+
+    /// The last byte is on its way: the lease ends.
     fn finish(&mut self) {
         if let Some(exchange) = self.exchange.take() {
             exchange.complete();
-            match self.connection.take() {
-                Some(connection) if exchange.is_body_passed_on() => {
-                    exchange.worker.idle.put(self.target, connection);
-                }
-                // The target answered without waiting for the upload: what is left of it would hold
-                // the lease for as long as the client likes, and must not meet the next request.
-                Some(connection) => connection.driver.abort(),
-                None => {}
-            }
         }
     }
 
     fn is_end(&self) -> bool {
-        self.left.is_empty() && self.source.is_end_stream()
-    }
-
-    fn poll_source(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        if self.left.is_empty() {
-            return Pin::new(&mut self.source).poll_frame(cx);
-        }
-        Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.left)))))
+        self.call.is_none() && self.left.is_empty() && self.side.trailers.is_none()
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Ended>>> {
-        let polled = self.poll_source(cx);
-        let Some(exchange) = &self.exchange else { return Poll::Ready(None) };
-        match polled {
-            Poll::Pending => {
-                exchange.wait_on(Fault::ResponseTimeout, exchange.timeouts().response);
-                Poll::Pending
-            }
-            Poll::Ready(Some(Ok(frame))) => {
-                let mut frame = frame;
-                if let Some(data) = frame.data_mut().filter(|_| exchange.is_http2()) {
-                    self.left = data.split_off(data.len().min(PIECE));
-                }
+        let Some(exchange) = self.exchange.clone() else { return Poll::Ready(None) };
+        match ready!(self.poll_next(cx, &exchange)) {
+            Ok(Some(frame)) => {
                 exchange.wait_for_client();
                 exchange.has_sent(frame.data_ref().map_or(0, Bytes::len));
                 if self.is_end() {
@@ -254,21 +289,66 @@ impl Streamed {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            // Not after a fault: what was taken away must never look whole, whatever hyper says of it.
-            Poll::Ready(None) if exchange.fault().is_none() => {
+            Ok(None) => {
                 self.finish();
                 Poll::Ready(None)
             }
-            Poll::Ready(None | Some(Err(_))) => {
+            Err(fault) => {
                 let first = exchange.fault().is_none();
-                exchange.end(Fault::Reset);
+                exchange.end(fault);
                 if first {
-                    exchange.count_upstream_error(Fault::Reset);
+                    exchange.count_upstream_error(fault);
                 }
-                Poll::Ready(Some(Err(Ended(exchange.fault().unwrap_or(Fault::Reset)))))
+                self.call = None;
+                Poll::Ready(Some(Err(Ended(exchange.fault().unwrap_or(fault)))))
             }
         }
     }
+
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &Exchange,
+    ) -> Poll<Result<Option<Frame<Bytes>>, Fault>> {
+        loop {
+            if let Poll::Ready(fault) = exchange.poll_ended(cx) {
+                return Poll::Ready(Err(fault));
+            }
+            if let Some(call) = self.call.as_mut().filter(|call| call.is_uploading()) {
+                // What it waits for is looked at again when it moves, whatever else we wait for.
+                let _moved: Poll<()> = call.poll_upload(cx, exchange, &mut self.side)?;
+            }
+            if !self.left.is_empty() {
+                let piece = self.left.split_to(self.left.len().min(PIECE));
+                return Poll::Ready(Ok(Some(Frame::data(piece))));
+            }
+            let Some(call) = &mut self.call else {
+                return Poll::Ready(Ok(self.side.trailers.take().map(Frame::trailers)));
+            };
+            let Poll::Ready(read) = poll_take(cx, call, &mut self.side, exchange) else {
+                exchange.wait_on(Fault::ResponseTimeout, exchange.timeouts().response);
+                return Poll::Pending;
+            };
+            read?;
+            self.left = Bytes::from(std::mem::take(&mut self.side.came));
+            self.let_go();
+        }
+    }
+}
+
+/// Takes more of the body from the target.
+fn poll_take(
+    cx: &mut Context<'_>,
+    call: &mut Call,
+    side: &mut StreamSide,
+    exchange: &Exchange,
+) -> Poll<Result<(), Fault>> {
+    let (stream, answer) = (&mut call.connection.stream, &mut call.answer);
+    let read = poll_read_scratch(stream, cx, |bytes| match bytes {
+        [] => answer.at_eof(side),
+        _ => answer.feed(bytes, exchange, side),
+    });
+    Poll::Ready(ready!(read).unwrap_or(Err(Fault::Reset)))
 }
 
 impl Body for AnswerBody {
@@ -289,7 +369,6 @@ impl Body for AnswerBody {
                 Poll::Ready(frame)
             }
             Self::Streamed(body) => body.poll(cx),
-            Self::Switched => Poll::Ready(None),
         }
     }
 
@@ -297,7 +376,6 @@ impl Body for AnswerBody {
         match self {
             Self::Own { text, .. } => text.is_none(),
             Self::Streamed(body) => body.is_end(),
-            Self::Switched => true,
         }
     }
 
@@ -307,8 +385,8 @@ impl Body for AnswerBody {
                 let length = text.as_ref().map_or(0, Bytes::len);
                 SizeHint::with_exact(u64::try_from(length).unwrap_or(u64::MAX))
             }
-            Self::Streamed(body) => body.source.size_hint(),
-            Self::Switched => SizeHint::with_exact(0),
+            // What the target says about the length is among its fields.
+            Self::Streamed(_) => SizeHint::default(),
         }
     }
 }

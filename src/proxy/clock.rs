@@ -1,10 +1,12 @@
 //! One worker's coarse clock. Instead of a timer for each request and connection, every one of them
 //! writes its deadline into a cell, and one tick looks at all of them.
 
+use std::cell::Cell;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::rc::Weak;
 use std::time::Duration;
+use std::time::SystemTime;
 
 use slab::Slab;
 use tokio::time::Instant;
@@ -19,15 +21,23 @@ pub(crate) trait Watched {
 }
 
 /// Everything on this worker that has a deadline.
-#[derive(Default)]
 pub(crate) struct Clock {
     watched: RefCell<Slab<Weak<dyn Watched>>>,
+    /// The last tick, by both clocks.
+    last: Cell<(Instant, SystemTime)>,
 }
 
 /// Ends the watch when dropped.
 pub(crate) struct Watch {
     clock: Rc<Clock>,
     key: usize,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        let last = Cell::new((Instant::now(), SystemTime::now()));
+        Self { watched: RefCell::default(), last }
+    }
 }
 
 impl Clock {
@@ -43,6 +53,26 @@ impl Clock {
         })
     }
 
+    /// When `patience` will have passed, seen from the last tick: no look at a clock. Never early,
+    /// and at most two ticks late.
+    pub(crate) fn deadline(&self, patience: Duration) -> Instant {
+        self.last.get().0 + TICK + patience
+    }
+
+    /// The last tick.
+    pub(crate) fn last(&self) -> Instant {
+        self.last.get().0
+    }
+
+    /// What the wall clock showed at `at`, a moment around the last tick.
+    pub(crate) fn wall(&self, at: Instant) -> SystemTime {
+        let (last, wall) = self.last.get();
+        match at.checked_duration_since(last) {
+            Some(since) => wall + since,
+            None => wall - last.duration_since(at),
+        }
+    }
+
     /// How many are watched.
     pub(crate) fn len(&self) -> usize {
         self.watched.borrow().len()
@@ -50,6 +80,7 @@ impl Clock {
 
     /// Looks at every deadline.
     pub(crate) fn tick(&self, now: Instant) {
+        self.last.set((now, SystemTime::now()));
         // Collected first: a tick may end what it looks at, which changes the slab.
         let all: Vec<Weak<dyn Watched>> = self
             .watched

@@ -15,17 +15,15 @@ use std::time::Duration;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::io::ReadBuf;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
-use tokio_rustls::server::TlsStream;
 
 use crate::model::settings::Timeouts;
 use crate::net::certs::CertificateSet;
+use crate::net::stream::Transport;
 use crate::proxy::accept::ListenerContext;
+use crate::proxy::client::Client;
 use crate::proxy::clock::Watch;
 use crate::proxy::clock::Watched;
-use crate::proxy::headers::Client;
-use crate::proxy::tunnel::TunnelStart;
 use crate::proxy::worker::Worker;
 use crate::sync::shutdown::Stage;
 
@@ -73,14 +71,11 @@ pub(crate) struct Connection {
     pub(crate) client: Client,
     /// What the TLS handshake settled; `None` on plaintext.
     pub(crate) secured: Option<Secured>,
-    /// Set by `forward` when a target has agreed to an upgrade.
-    pub(crate) tunnel: RefCell<Option<TunnelStart>>,
     worker: Rc<Worker>,
     timeouts: Timeouts,
     phase: Cell<Phase>,
     serving: Cell<usize>,
     served: Cell<bool>,
-    unread: Cell<bool>,
     multiplexed: bool,
     told_to_stop: Cell<bool>,
     patience: Cell<Option<Instant>>,
@@ -106,22 +101,30 @@ impl Connection {
             listener,
             client,
             secured,
-            tunnel: RefCell::new(None),
             worker: Rc::clone(worker),
             timeouts,
             phase: Cell::new(Phase::Head),
             serving: Cell::new(0),
             served: Cell::new(false),
-            unread: Cell::new(false),
             multiplexed,
             told_to_stop: Cell::new(false),
-            patience: Cell::new(Some(Instant::now() + timeouts.request_header)),
+            patience: Cell::new(Some(worker.clock.deadline(timeouts.request_header))),
             send_timeout: Cell::new(timeouts.send),
             send_patience: Cell::new(None),
             ending: Cell::new(None),
             waker: RefCell::new(None),
             _watch: watch,
         })
+    }
+
+    /// Whether the proxy stops, and no further request should be sent over it.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.worker.stage.get() >= Stage::Graceful
+    }
+
+    /// Whether requests share it (HTTP/2).
+    pub(crate) fn is_multiplexed(&self) -> bool {
+        self.multiplexed
     }
 
     /// A request begins. It ends with [`end_request`](Self::end_request).
@@ -137,23 +140,14 @@ impl Connection {
         self.serving.set(self.serving.get().saturating_sub(1));
         if self.serving.get() == 0 {
             self.phase.set(Phase::Idle);
-            self.patience.set(Some(Instant::now() + self.timeouts.idle));
+            self.patience
+                .set(Some(self.worker.clock.deadline(self.timeouts.idle)));
         }
-    }
-
-    /// The client may still be sending a body that nobody reads.
-    pub(crate) fn leave_unread(&self) {
-        self.unread.set(true);
-    }
-
-    /// Whether a body was left unread.
-    pub(crate) fn is_left_unread(&self) -> bool {
-        self.unread.get()
     }
 
     /// Ends as idle again after `grace`, whatever the idle time is.
     pub(crate) fn idle_until(&self, grace: Duration) {
-        self.patience.set(Some(Instant::now() + grace));
+        self.patience.set(Some(self.worker.clock.deadline(grace)));
     }
 
     /// How long the client may take nothing, from the route of the request now being answered.
@@ -183,23 +177,26 @@ impl Connection {
         }
     }
 
-    fn has_read(&self) {
+    /// The client has sent something.
+    pub(crate) fn has_read(&self) {
         // Over HTTP/2 the first byte may as well be that of a ping or of a window's update.
         if self.phase.get() == Phase::Idle && !self.multiplexed {
             self.phase.set(Phase::Head);
             self.patience
-                .set(Some(Instant::now() + self.timeouts.request_header));
+                .set(Some(self.worker.clock.deadline(self.timeouts.request_header)));
         }
     }
 
-    fn has_written(&self) {
+    /// The client has taken something.
+    pub(crate) fn has_written(&self) {
         self.send_patience.set(None);
     }
 
-    fn waits_to_write(&self) {
+    /// The client takes nothing at the moment.
+    pub(crate) fn waits_to_write(&self) {
         if self.send_patience.get().is_none() {
             self.send_patience
-                .set(Some(Instant::now() + self.send_timeout.get()));
+                .set(Some(self.worker.clock.deadline(self.send_timeout.get())));
         }
     }
 }
@@ -228,45 +225,22 @@ impl Watched for Connection {
     }
 }
 
-/// A byte stream whose end can be made to look like what it is: a failure.
-pub(crate) trait Breakable {
-    /// Closing it will be a reset, which no peer can take for the regular end of an answer.
-    fn break_on_close(&self);
-}
-
-impl Breakable for TcpStream {
-    fn break_on_close(&self) {
-        // A refusal means that the connection is gone already.
-        self.set_zero_linger().ok();
-    }
-}
-
-impl Breakable for TlsStream<TcpStream> {
-    fn break_on_close(&self) {
-        self.get_ref().0.break_on_close();
-    }
-}
-
-impl<S: Breakable> Breakable for ClientStream<S> {
-    fn break_on_close(&self) {
-        self.inner.break_on_close();
-    }
-}
-
 /// A client's byte stream, telling its [`Connection`] what moves.
 pub(crate) struct ClientStream<S> {
     inner: S,
+    /// What the stream held back when it was last looked at.
+    unsent: usize,
     connection: Rc<Connection>,
 }
 
 impl<S> ClientStream<S> {
     /// Watches `inner` for `connection`.
     pub(crate) fn new(inner: S, connection: Rc<Connection>) -> Self {
-        Self { inner, connection }
+        Self { inner, unsent: 0, connection }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
+impl<S: Transport> AsyncRead for ClientStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -281,17 +255,23 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> ClientStream<S> {
-    fn note<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        match &result {
-            Poll::Ready(_) => self.connection.has_written(),
-            Poll::Pending => self.connection.waits_to_write(),
+impl<S: Transport> ClientStream<S> {
+    fn note<T>(&mut self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if result.is_ready() {
+            self.connection.has_written();
+            return result;
         }
+        // What it holds back is sent piece by piece, and each is a sign of life.
+        let unsent = self.inner.unsent();
+        if unsent < std::mem::replace(&mut self.unsent, unsent) {
+            self.connection.has_written();
+        }
+        self.connection.waits_to_write();
         result
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
+impl<S: Transport> AsyncWrite for ClientStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -10,17 +10,12 @@ mod target_use;
 use std::cell::Cell;
 use std::cell::OnceCell;
 use std::cell::RefCell;
-use std::future::poll_fn;
-use std::pin::pin;
 use std::rc::Rc;
 use std::task::Context;
 use std::task::Poll;
 use std::task::Waker;
 use std::time::Duration;
 
-use http::HeaderValue;
-use http::Method;
-use http::request::Parts;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -31,8 +26,9 @@ use crate::model::settings::Timeouts;
 use crate::proxy::clock::Watch;
 use crate::proxy::clock::Watched;
 use crate::proxy::connection::Connection;
-use crate::proxy::exchange::record::Asked;
+pub(crate) use crate::proxy::exchange::record::Asked;
 use crate::proxy::exchange::target_use::TargetUse;
+use crate::proxy::idle::TargetConnection;
 use crate::proxy::view::WorkerPool;
 use crate::proxy::worker::Worker;
 use crate::sync::lease::Lease;
@@ -53,8 +49,7 @@ pub(crate) struct Exchange {
     pub(crate) connection: Rc<Connection>,
     /// When the request head was complete.
     pub(crate) began: Instant,
-    asked: Option<Asked>,
-    request_id: RefCell<Option<HeaderValue>>,
+    asked: OnceCell<Asked>,
     generation: Cell<u64>,
     timeouts: Cell<Timeouts>,
     pool: RefCell<Option<Rc<WorkerPool>>>,
@@ -62,12 +57,9 @@ pub(crate) struct Exchange {
     in_use: RefCell<Option<TargetUse>>,
     target: Cell<Option<usize>>,
     stream: Option<StreamTask>,
-    is_head: bool,
-    body_passed_on: Cell<bool>,
     waiting_until: Cell<Option<Instant>>,
     waiting_for: Cell<Fault>,
     fault: Cell<Option<Fault>>,
-    driver: RefCell<Option<AbortHandle>>,
     waker: RefCell<Option<Waker>>,
     status: Cell<u16>,
     complete: Cell<bool>,
@@ -85,17 +77,14 @@ impl Exchange {
     pub(crate) fn begin(
         worker: &Rc<Worker>,
         connection: &Rc<Connection>,
-        head: &Parts,
         stream: Option<StreamTask>,
     ) -> Rc<Self> {
         connection.begin_request();
-        let asked = worker.log.is_on().then(|| Asked::of(head));
         worker.clock.watch(|watch| Self {
             worker: Rc::clone(worker),
             connection: Rc::clone(connection),
             began: Instant::now(),
-            asked,
-            request_id: RefCell::new(None),
+            asked: OnceCell::new(),
             generation: Cell::new(0),
             timeouts: Cell::new(Timeouts::default()),
             pool: RefCell::new(None),
@@ -103,12 +92,9 @@ impl Exchange {
             in_use: RefCell::new(None),
             target: Cell::new(None),
             stream,
-            is_head: head.method == Method::HEAD,
-            body_passed_on: Cell::new(false),
             waiting_until: Cell::new(None),
             waiting_for: Cell::new(Fault::Internal),
             fault: Cell::new(None),
-            driver: RefCell::new(None),
             waker: RefCell::new(None),
             status: Cell::new(0),
             complete: Cell::new(false),
@@ -145,14 +131,28 @@ impl Exchange {
         self.timeouts.get()
     }
 
-    /// The id that logs tie it to.
-    pub(crate) fn set_request_id(&self, id: HeaderValue) {
-        self.request_id.replace(Some(id));
+    /// The head as it is sent to targets, and where the log finds what it repeats.
+    pub(crate) fn ask(&self, asked: Asked) {
+        self.asked.get_or_init(|| asked);
     }
 
-    /// The id, once set.
-    pub(crate) fn request_id(&self) -> Option<HeaderValue> {
-        self.request_id.borrow().clone()
+    /// What was asked; `None` if the head could not even be read.
+    pub(crate) fn asked(&self) -> Option<&Asked> {
+        self.asked.get()
+    }
+
+    /// Keeps the connection to the target that answered for the next request.
+    pub(crate) fn keep(&self, connection: TargetConnection) {
+        let pool = self.pool.borrow();
+        let target = pool
+            .as_ref()
+            .and_then(|pool| pool.targets.get(self.target.get()?));
+        if let Some(target) = target {
+            // A little too old rather than too young, at no look at a clock.
+            let answered = self.first_byte.get().map(|after| self.began + after);
+            let since = self.worker.clock.last().max(answered.unwrap_or(self.began));
+            self.worker.idle.put(target.id, connection, since);
+        }
     }
 
     /// Another target is tried: counts the request on it.
@@ -168,21 +168,11 @@ impl Exchange {
         self.connect.set(Some(took));
     }
 
-    /// The task that speaks to the target: aborted when the exchange is [ended](Self::end).
-    pub(crate) fn driven_by(&self, driver: AbortHandle) {
-        self.driver.replace(Some(driver));
-    }
-
-    /// The target's connection is no longer this exchange's.
-    pub(crate) fn let_go(&self) {
-        self.driver.replace(None);
-        self.rest();
-    }
-
     /// Waits for something that must move within `patience`, or else `fault`.
     pub(crate) fn wait(&self, fault: Fault, patience: Duration) {
         self.waiting_for.set(fault);
-        self.waiting_until.set(Some(Instant::now() + patience));
+        self.waiting_until
+            .set(Some(self.worker.clock.deadline(patience)));
     }
 
     /// As [`wait`](Self::wait), but a wait for the same thing that has begun goes on: being looked
@@ -203,6 +193,11 @@ impl Exchange {
         }
     }
 
+    /// What the client is answered; 0 while nothing is.
+    pub(crate) fn status(&self) -> u16 {
+        self.status.get()
+    }
+
     /// Waits for nothing that this exchange must watch.
     pub(crate) fn rest(&self) {
         self.waiting_until.set(None);
@@ -221,17 +216,7 @@ impl Exchange {
     /// The last byte of the answer has been handed to the client's connection.
     pub(crate) fn complete(&self) {
         self.complete.set(true);
-        self.let_go();
-    }
-
-    /// The request body, which may be none, has been passed on to its last byte.
-    pub(crate) fn pass_body_on(&self) {
-        self.body_passed_on.set(true);
-    }
-
-    /// Whether nothing of the request body is left with the client.
-    pub(crate) fn is_body_passed_on(&self) -> bool {
-        self.body_passed_on.get()
+        self.rest();
     }
 
     /// Bytes of the request body that have come.
@@ -263,17 +248,14 @@ impl Exchange {
         }
     }
 
-    /// Ends it from outside: books the fault, takes the target's connection away, gives the lease
-    /// back. What is left of it on the client's side finds out at its next step.
+    /// Ends it from outside: books the fault, gives the lease back, and wakes whoever works on it,
+    /// who then closes the target's connection.
     pub(crate) fn end(&self, fault: Fault) {
         if self.complete.get() {
             return;
         }
         self.fail(fault);
         self.rest();
-        if let Some(driver) = self.driver.take() {
-            driver.abort();
-        }
         self.in_use.replace(None);
         if let Some(lease) = self.lease.take() {
             if fault == Fault::Cut { lease.end_as_cut() } else { drop(lease) }
@@ -295,22 +277,11 @@ impl Exchange {
         if let Some(fault) = self.fault.get() {
             return Poll::Ready(fault);
         }
-        self.waker.replace(Some(cx.waker().clone()));
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
         Poll::Pending
-    }
-
-    /// What `work` comes to, unless the exchange is ended from outside first.
-    ///
-    /// # Errors
-    ///
-    /// The fault it was ended for.
-    pub(crate) async fn unless_ended<T>(&self, work: impl Future<Output = T>) -> Result<T, Fault> {
-        let mut work = pin!(work);
-        poll_fn(|cx| match self.poll_ended(cx) {
-            Poll::Ready(fault) => Poll::Ready(Err(fault)),
-            Poll::Pending => work.as_mut().poll(cx).map(Ok),
-        })
-        .await
     }
 
     /// Counts an error on the target tried last.
@@ -320,16 +291,6 @@ impl Exchange {
         {
             meters.fault(fault);
         }
-    }
-
-    /// Whether it came over HTTP/2, where the connection is not the request's to close.
-    pub(crate) fn is_http2(&self) -> bool {
-        self.stream.is_some()
-    }
-
-    /// Whether it asked for a head alone.
-    pub(crate) fn is_head(&self) -> bool {
-        self.is_head
     }
 
     /// Resets a stream whose answer has begun: while its window is closed nobody else would.
@@ -373,10 +334,6 @@ impl Watched for Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if let Some(driver) = self.driver.take() {
-            // The client left in the middle: what the target still sends has no reader.
-            driver.abort();
-        }
         let took = self.began.elapsed();
         let (outcome, fault) = self.verdict();
         let status = if self.status.get() == 0 { CLIENT_CLOSED_REQUEST } else { self.status.get() };
@@ -389,9 +346,6 @@ impl Drop for Exchange {
             self.connection.listener.meters.fault(fault);
         }
         self.log(took, status, outcome, fault);
-        if !self.body_passed_on.get() {
-            self.connection.leave_unread();
-        }
         self.connection.end_request();
     }
 }

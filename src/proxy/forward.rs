@@ -1,24 +1,18 @@
-//! The way to a target and back: which one, over which connection, and what may be tried again.
+//! The way to a target: which one, over which connection, and what may be tried again.
 //!
 //! The rule of trying again (docs/ARCHITECTURE.md): a request goes to the next target while nothing
 //! of it can have been read. Once a byte may have been, only an idempotent request
 //! (RFC 9110 §9.2.2) is sent once more, only if the connection had been used before (so that the
 //! target may simply have closed it), and only while its body is whole.
 
+use std::future::Future;
+use std::future::poll_fn;
+use std::io::ErrorKind;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
-use http::HeaderValue;
-use http::Method;
-use http::Request;
-use http::Response;
-use http::StatusCode;
-use http::Uri;
-use http::Version;
-use http::header;
-use http::request::Parts;
-use http_body::Body;
-use hyper::body::Incoming;
 use tokio::time::Instant;
 use tokio::time::timeout;
 
@@ -29,29 +23,14 @@ use crate::model::target::Target;
 use crate::net::dial;
 use crate::net::dial::Stream;
 use crate::proxy::balance;
-use crate::proxy::body::AnswerBody;
-use crate::proxy::body::RequestBody;
-use crate::proxy::body::Untouched;
+use crate::proxy::call::Call;
+use crate::proxy::downstream::BodyState;
+use crate::proxy::downstream::Downstream;
 use crate::proxy::exchange::Exchange;
-use crate::proxy::headers;
+use crate::proxy::handler::Terms;
 use crate::proxy::idle::FRESH_ENOUGH;
 use crate::proxy::idle::TargetConnection;
-use crate::proxy::tunnel::TunnelStart;
 use crate::proxy::view::WorkerPool;
-
-/// Largest head that a target may send.
-const ANSWER_HEAD_MAX: usize = 64 * 1024;
-
-/// A request on its way: what stays the same whichever target it is sent to.
-struct Outgoing<'a> {
-    exchange: &'a Rc<Exchange>,
-    pool: Rc<WorkerPool>,
-    head: Parts,
-    body: Untouched,
-    body_max: Option<u64>,
-    upgrade: Option<HeaderValue>,
-    idempotent: bool,
-}
 
 /// How one attempt went wrong.
 enum Missed {
@@ -63,263 +42,116 @@ enum Missed {
     Final(Fault),
 }
 
-/// Sends a request to a target of its pool, and returns the answer's head with its body to come.
+/// Sends a request to a target of its pool; returns once `down` has taken the head of the answer,
+/// whose body is to come over the call that is then in `place`.
 ///
 /// # Errors
 ///
 /// The [`Fault`] to answer with.
-pub(crate) async fn forward(
+pub(crate) async fn forward<D: Downstream>(
     exchange: &Rc<Exchange>,
-    mut head: Parts,
-    body: Incoming,
-    body_max: Option<u64>,
-) -> Result<Response<AnswerBody>, Fault> {
+    terms: &Terms,
+    down: &mut D,
+    place: &mut Option<Call>,
+) -> Result<(), Fault> {
     let pool = exchange.pool().ok_or(Fault::Internal)?;
-    // HTTP/1.0 has no upgrades (RFC 9110 §7.8), HTTP/2 none of this kind.
-    let upgrade = (head.version == Version::HTTP_11)
-        .then(|| headers::upgrade_of(&head.headers))
-        .flatten();
-    prepare(&mut head, exchange, upgrade.as_ref(), &pool);
-    if !body.is_end_stream() && !head.headers.contains_key(header::CONTENT_LENGTH) {
-        // Said here, because hyper leaves the body of a GET away unless it is told.
-        head.headers
-            .insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
-    let idempotent = is_idempotent(&head.method) && upgrade.is_none();
-    let body = Untouched::new(body);
-    let outgoing = Outgoing { exchange, pool, head, body, body_max, upgrade, idempotent };
-    outgoing.send().await
-}
-
-/// Turns the head as received into the head to send.
-fn prepare(
-    head: &mut Parts,
-    exchange: &Exchange,
-    upgrade: Option<&HeaderValue>,
-    pool: &WorkerPool,
-) {
-    let host = head
-        .uri
-        .authority()
-        .and_then(|authority| HeaderValue::from_str(authority.as_str()).ok())
-        .or_else(|| head.headers.get(header::HOST).cloned())
-        .or_else(|| HeaderValue::from_str(pool.targets.first().map_or("", |t| &t.name)).ok())
-        .unwrap_or(HeaderValue::from_static(""));
-    headers::strip_hop_by_hop(&mut head.headers);
-    // Answered by this proxy: `100 Continue` is sent when the target's connection asks for the body.
-    head.headers.remove(header::EXPECT);
-    headers::join_cookies(&mut head.headers);
-    headers::set_forwarding(&mut head.headers, &host, &exchange.connection.client);
-    if let Some(id) = exchange.request_id() {
-        head.headers.insert(headers::X_REQUEST_ID, id);
-    }
-    if let Some(upgrade) = upgrade {
-        head.headers
-            .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        head.headers.insert(header::UPGRADE, upgrade.clone());
-    }
-    head.uri = origin_form(&head.uri);
-    head.version = Version::HTTP_11;
-}
-
-/// The request target without scheme and authority, otherwise byte for byte (RFC 9112 §3.2.1).
-fn origin_form(uri: &Uri) -> Uri {
-    let mut parts = http::uri::Parts::default();
-    parts.path_and_query = uri.path_and_query().cloned();
-    Uri::from_parts(parts).unwrap_or_default()
-}
-
-fn is_idempotent(method: &Method) -> bool {
-    method.is_idempotent()
-}
-
-impl Outgoing<'_> {
-    async fn send(self) -> Result<Response<AnswerBody>, Fault> {
-        let mut tried: Vec<usize> = Vec::new();
-        let mut replayed = false;
-        let mut last = Fault::NoHealthyTarget;
-        while let Some(at) = balance::pick(&self.pool, self.exchange.worker.index, &tried) {
-            if let Some(fault) = self.exchange.fault() {
+    let mut tried: Vec<usize> = Vec::new();
+    let mut replayed = false;
+    let mut last = Fault::NoHealthyTarget;
+    while let Some(at) = balance::pick(&pool, exchange.worker.index, &tried) {
+        if let Some(fault) = exchange.fault() {
+            return Err(fault);
+        }
+        exchange.use_target(&pool, at);
+        let Some(target) = pool.targets.get(at) else { return Err(Fault::Internal) };
+        match attempt(exchange, terms, down, place, target, replayed).await {
+            Ok(()) => return Ok(()),
+            Err(Missed::Stale) => {
+                replayed = true;
+                pool.meters.retried();
+            }
+            Err(Missed::Unsent(fault)) => {
+                exchange.count_upstream_error(fault);
+                last = fault;
+                tried.push(at);
+                // A retry is counted only if there is a target left to retry on.
+                if tried.len() < pool.targets.len() {
+                    pool.meters.retried();
+                }
+            }
+            Err(Missed::Final(fault)) => {
+                exchange.count_upstream_error(fault);
                 return Err(fault);
             }
-            self.exchange.use_target(&self.pool, at);
-            match self.attempt(at, replayed).await {
-                Ok(response) => return Ok(response),
-                Err(Missed::Stale) => {
-                    replayed = true;
-                    self.pool.meters.retried();
-                }
-                Err(Missed::Unsent(fault)) => {
-                    self.exchange.count_upstream_error(fault);
-                    last = fault;
-                    tried.push(at);
-                    self.count_next(&tried);
-                }
-                Err(Missed::Final(fault)) => {
-                    self.exchange.count_upstream_error(fault);
-                    return Err(fault);
-                }
-            }
-        }
-        let unhealthy = |target: &Target| target.health.verdict() == Verdict::Unhealthy;
-        let none_healthy = self.pool.targets.iter().all(|target| unhealthy(target));
-        Err(if none_healthy { Fault::NoHealthyTarget } else { last })
-    }
-
-    /// A retry is counted only if there is a target left to retry on.
-    fn count_next(&self, tried: &[usize]) {
-        if tried.len() < self.pool.targets.len() {
-            self.pool.meters.retried();
         }
     }
+    Err(if is_all_sick(&pool) { Fault::NoHealthyTarget } else { last })
+}
 
-    async fn attempt(&self, at: usize, fresh_only: bool) -> Result<Response<AnswerBody>, Missed> {
-        let Some(target) = self.pool.targets.get(at) else {
-            return Err(Missed::Final(Fault::Internal));
-        };
-        let idle = &self.exchange.worker.idle;
-        let age = if self.idempotent { Duration::MAX } else { FRESH_ENOUGH };
-        let mut request = self.request();
-        let reused = if fresh_only { None } else { idle.take(target.id, age) };
-        if let Some(connection) = reused {
-            match self.ask(connection, target, request).await {
-                Ok(response) => return Ok(response),
-                // hyper gives back what it has not begun to write: as good as never tried.
-                Err(Asked::Unsent(unsent)) => request = *unsent,
-                Err(Asked::Failed(Fault::Reset)) if self.may_replay() => return Err(Missed::Stale),
-                Err(Asked::Failed(fault)) => return Err(Missed::Final(fault)),
-            }
-        }
-        let connection = match self.exchange.unless_ended(self.dial(target)).await {
-            Ok(dialled) => dialled.map_err(Missed::Unsent)?,
-            Err(fault) => return Err(Missed::Final(fault)),
-        };
-        match self.ask(connection, target, request).await {
-            Ok(response) => Ok(response),
-            Err(Asked::Unsent(_)) => Err(Missed::Unsent(Fault::Connect)),
-            Err(Asked::Failed(fault)) => Err(Missed::Final(fault)),
-        }
+fn is_all_sick(pool: &WorkerPool) -> bool {
+    let unhealthy = |target: &Target| target.health.verdict() == Verdict::Unhealthy;
+    pool.targets.iter().all(|target| unhealthy(target))
+}
+
+async fn attempt<D: Downstream>(
+    exchange: &Rc<Exchange>,
+    terms: &Terms,
+    down: &mut D,
+    place: &mut Option<Call>,
+    target: &Target,
+    fresh_only: bool,
+) -> Result<(), Missed> {
+    let age = if terms.idempotent { Duration::MAX } else { FRESH_ENOUGH };
+    let idle = &exchange.worker.idle;
+    let reused = if fresh_only { None } else { idle.take(target.id, exchange.began, age) };
+    let connection = match reused {
+        Some(connection) => connection,
+        None => dial(exchange, target, down).await?,
+    };
+    let call = place.insert(Call::new(connection, terms.upgrade.is_some()));
+    let answered = poll_fn(|cx| call.poll_answer(cx, exchange, down)).await;
+    let Err(fault) = answered else { return Ok(()) };
+    exchange.rest();
+    let Some(call) = place.take() else { return Err(Missed::Final(fault)) };
+    if fault != Fault::Reset || call.was_heard() {
+        return Err(Missed::Final(fault));
     }
-
-    fn may_replay(&self) -> bool {
-        self.idempotent && self.body.is_whole() && self.exchange.fault().is_none()
-    }
-
-    /// The request to send. Its head is copied, because hyper keeps what it has begun to write.
-    fn request(&self) -> Request<RequestBody> {
-        let body = RequestBody::new(self.body.clone(), self.exchange, self.body_max);
-        let mut request = Request::new(body);
-        *request.method_mut() = self.head.method.clone();
-        *request.uri_mut() = self.head.uri.clone();
-        *request.headers_mut() = self.head.headers.clone();
-        request
-    }
-
-    async fn dial(&self, target: &Target) -> Result<TargetConnection, Fault> {
-        let began = Instant::now();
-        let patience = self.exchange.timeouts().connect;
-        let stream = connect(target, patience)
-            .await
-            .map_err(|error| connect_fault(&error))?;
-        self.exchange.connected(began.elapsed());
-        TargetConnection::start(stream, ANSWER_HEAD_MAX)
-            .await
-            .map_err(|_start| Fault::Connect)
-    }
-
-    async fn ask(
-        &self,
-        mut connection: TargetConnection,
-        target: &Target,
-        request: Request<RequestBody>,
-    ) -> Result<Response<AnswerBody>, Asked> {
-        let exchange = self.exchange;
-        let upgraded = self.upgrade.is_some().then(|| connection.upgraded());
-        exchange.driven_by(connection.driver.clone());
-        exchange.wait(Fault::ResponseTimeout, exchange.timeouts().response);
-        let answered = connection.sender.try_send_request(request).await;
-        let response = match answered {
-            Ok(response) => response,
-            Err(mut refused) => {
-                exchange.let_go();
-                return Err(match (exchange.fault(), refused.take_message()) {
-                    (Some(fault), _) => Asked::Failed(fault),
-                    (None, Some(unsent)) => Asked::Unsent(Box::new(unsent)),
-                    (None, None) => Asked::Failed(fault_of(&refused.into_error())),
-                });
-            }
-        };
-        if let Some(fault) = exchange.fault() {
-            connection.driver.abort();
-            return Err(Asked::Failed(fault));
-        }
-        match (response.status(), upgraded) {
-            (StatusCode::SWITCHING_PROTOCOLS, Some(upgraded)) => {
-                let start = TunnelStart { exchange: Rc::clone(exchange), upgraded };
-                exchange.connection.tunnel.replace(Some(start));
-                Ok(self.switching_protocols(response))
-            }
-            // Nobody asked: the target and we no longer agree on what the bytes mean.
-            (StatusCode::SWITCHING_PROTOCOLS, None) => {
-                connection.driver.abort();
-                Err(Asked::Failed(Fault::Protocol))
-            }
-            _ => Ok(self.answer(response, connection, target)),
-        }
-    }
-
-    fn answer(
-        &self,
-        response: Response<Incoming>,
-        connection: TargetConnection,
-        target: &Target,
-    ) -> Response<AnswerBody> {
-        let (mut head, body) = response.into_parts();
-        headers::strip_hop_by_hop(&mut head.headers);
-        self.exchange.answer(head.status.as_u16(), true);
-        let exchange = Rc::clone(self.exchange);
-        let body = AnswerBody::streamed(body, connection, target.id, exchange);
-        let mut answer = Response::new(body);
-        *answer.status_mut() = head.status;
-        *answer.headers_mut() = head.headers;
-        if let Some(reason) = head.extensions.remove::<hyper::ext::ReasonPhrase>() {
-            answer.extensions_mut().insert(reason);
-        }
-        answer
-    }
-
-    fn switching_protocols(&self, response: Response<Incoming>) -> Response<AnswerBody> {
-        let (mut head, _empty) = response.into_parts();
-        let protocol = head.headers.get(header::UPGRADE).cloned();
-        headers::strip_hop_by_hop(&mut head.headers);
-        head.headers
-            .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        if let Some(protocol) = protocol.or_else(|| self.upgrade.clone()) {
-            head.headers.insert(header::UPGRADE, protocol);
-        }
-        self.exchange.answer(head.status.as_u16(), true);
-        let mut answer = Response::new(AnswerBody::switched());
-        *answer.status_mut() = head.status;
-        *answer.headers_mut() = head.headers;
-        answer
+    // Nothing came back: the connection was dead, or died of the request.
+    let again = !call.was_begun() || (terms.idempotent && call.connection.used);
+    let whole = matches!(down.body(), BodyState::Empty | BodyState::Whole);
+    match (again && whole, call.connection.used) {
+        (true, true) => Err(Missed::Stale),
+        (true, false) => Err(Missed::Unsent(Fault::Connect)),
+        (false, _) => Err(Missed::Final(fault)),
     }
 }
 
-/// How sending over one connection went wrong.
-enum Asked {
-    /// Nothing of the request was written.
-    Unsent(Box<Request<RequestBody>>),
-    /// It failed for this reason.
-    Failed(Fault),
+/// A new connection, unless the exchange is ended or the client leaves before it stands.
+async fn dial<D: Downstream>(
+    exchange: &Exchange,
+    target: &Target,
+    down: &mut D,
+) -> Result<TargetConnection, Missed> {
+    let began = Instant::now();
+    let mut connecting = pin!(connect(target, exchange.timeouts().connect));
+    let connected = poll_fn(|cx| {
+        if let Poll::Ready(fault) = exchange.poll_ended(cx) {
+            return Poll::Ready(Err(Missed::Final(fault)));
+        }
+        if down.poll_gone(cx).is_ready() {
+            return Poll::Ready(Err(Missed::Final(Fault::ClientGone)));
+        }
+        let connected = connecting.as_mut().poll(cx);
+        connected.map(|connected| connected.map_err(|error| unconnected(&error)))
+    });
+    let stream = connected.await?;
+    exchange.connected(began.elapsed());
+    Ok(TargetConnection { stream, used: false })
 }
 
-fn connect_fault(error: &std::io::Error) -> Fault {
-    let late = error.kind() == std::io::ErrorKind::TimedOut;
-    if late { Fault::ConnectTimeout } else { Fault::Connect }
-}
-
-fn fault_of(error: &hyper::Error) -> Fault {
-    if error.is_parse() { Fault::Protocol } else { Fault::Reset }
+fn unconnected(error: &std::io::Error) -> Missed {
+    let late = error.kind() == ErrorKind::TimedOut;
+    Missed::Unsent(if late { Fault::ConnectTimeout } else { Fault::Connect })
 }
 
 async fn connect(target: &Target, patience: Duration) -> std::io::Result<Stream> {

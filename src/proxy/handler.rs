@@ -4,28 +4,24 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use http::HeaderValue;
-use http::Request;
-use http::Response;
-use http::header;
-use http_body::Body;
-use hyper::body::Incoming;
-
+use crate::http1::framing::Framing;
+use crate::http1::head::Authority;
+use crate::http1::rewrite;
+use crate::http1::rewrite::Onward;
 use crate::model::fault::Fault;
 use crate::model::route::NoRoute;
 use crate::model::route::host_of;
 use crate::model::settings::REQUEST_LINE_MAX;
 use crate::model::settings::Timeouts;
 use crate::model::snapshot::Snapshot;
-use crate::proxy::body::AnswerBody;
+use crate::proxy::buffers::Buffer;
 use crate::proxy::connection::Connection;
+use crate::proxy::exchange::Asked;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::exchange::StreamTask;
-use crate::proxy::forward;
-use crate::proxy::head::Authority;
 use crate::proxy::head::Head;
-use crate::proxy::head::HttpHead;
 use crate::proxy::reply;
+use crate::proxy::reply::Reply;
 use crate::proxy::view::WorkerPool;
 use crate::proxy::worker::Worker;
 use crate::sync::lease::Lease;
@@ -52,39 +48,133 @@ pub(crate) enum Plan {
         body_max: Option<u64>,
     },
     /// Answer that the site is served over https.
-    Redirect(HeaderValue),
+    Redirect(String),
 }
 
-/// Answers one request.
-pub(crate) async fn handle(
-    worker: Rc<Worker>,
-    connection: Rc<Connection>,
-    request: Request<Incoming>,
+/// A request that has come, with what was decided about it.
+pub(crate) struct Arrival {
+    /// It and its answer.
+    pub(crate) exchange: Rc<Exchange>,
+    /// What happens to it.
+    pub(crate) next: Next,
+}
+
+/// What happens to a request.
+pub(crate) enum Next {
+    /// It is sent to a target of its exchange's pool.
+    Forward(Terms),
+    /// The proxy answers by itself.
+    Reply(Reply),
+}
+
+/// On which terms a request is forwarded.
+pub(crate) struct Terms {
+    /// How its body is framed for the target.
+    pub(crate) body: Framing,
+    /// The largest body that may come.
+    pub(crate) body_max: Option<u64>,
+    /// The protocol that it asks to change to.
+    pub(crate) upgrade: Option<Box<[u8]>>,
+    /// Whether doing it twice is doing it once (RFC 9110 §9.2.2).
+    pub(crate) idempotent: bool,
+}
+
+/// Takes a request in: decides about it, and writes the head that its targets will be sent.
+pub(crate) fn arrive(
+    worker: &Rc<Worker>,
+    connection: &Rc<Connection>,
+    head: &impl Head,
     stream: Option<StreamTask>,
-) -> Response<AnswerBody> {
-    let (mut head, body) = request.into_parts();
-    let exchange = Exchange::begin(&worker, &connection, &head, stream);
-    if body.is_end_stream() {
-        exchange.pass_body_on();
-    }
-    let accept = head.headers.get(header::ACCEPT).cloned();
-    exchange.set_request_id(crate::proxy::headers::request_id(&mut head.headers));
-    let view = HttpHead {
-        method: &head.method,
-        uri: &head.uri,
-        version: head.version,
-        headers: &head.headers,
-    };
-    let answered = match decide(&worker, &connection, &view) {
+) -> Arrival {
+    let exchange = Exchange::begin(worker, connection, stream);
+    let plan = decide(worker, connection, head);
+    exchange.ask(asked(connection, head, plan.as_ref().ok()));
+    let next = match plan {
         Ok(Plan::Forward { lease, timeouts, generation, body_max }) => {
             exchange.decided_on(generation);
             exchange.hold(lease, timeouts);
-            forward::forward(&exchange, head, body, body_max).await
+            let upgrade = head.upgrade().map(Box::from);
+            Next::Forward(Terms {
+                body: head.body(),
+                body_max,
+                idempotent: is_idempotent(head.method()) && upgrade.is_none(),
+                upgrade,
+            })
         }
-        Ok(Plan::Redirect(location)) => Ok(reply::redirect(location, &exchange)),
-        Err(fault) => Err(fault),
+        Ok(Plan::Redirect(location)) => Next::Reply(reply::redirect(location, &exchange)),
+        Err(fault) => Next::Reply(reply::to_fault(fault, &exchange)),
     };
-    answered.unwrap_or_else(|fault| reply::to_fault(fault, accept.as_ref(), &exchange))
+    Arrival { exchange, next }
+}
+
+/// The answer to a head that cannot be understood.
+pub(crate) fn refuse(
+    worker: &Rc<Worker>,
+    connection: &Rc<Connection>,
+    fault: Fault,
+) -> (Rc<Exchange>, Reply) {
+    let exchange = Exchange::begin(worker, connection, None);
+    let reply = reply::to_fault(fault, &exchange);
+    (exchange, reply)
+}
+
+fn asked(connection: &Connection, head: &impl Head, plan: Option<&Plan>) -> Asked {
+    let first_target = match plan {
+        Some(Plan::Forward { lease, .. }) => lease
+            .holder()
+            .targets
+            .first()
+            .map_or("", |target| &target.name),
+        Some(Plan::Redirect(_)) | None => "",
+    };
+    let host = match head.authority() {
+        Authority::One(authority) => authority,
+        // HTTP/1.1 must name one, and HTTP/1.0 need not.
+        Authority::None | Authority::Bad => first_target,
+    };
+    let made;
+    let request_id = match head.request_id() {
+        Some(own) => own,
+        None => {
+            made = request_id();
+            &made
+        }
+    };
+    let onward = Onward {
+        method: head.method(),
+        target: head.target(),
+        host: host.as_bytes(),
+        body: head.body(),
+        expects_continue: head.expects_continue(),
+        upgrade: head.upgrade(),
+        request_id,
+        nominates: head.nominates(),
+        client: &connection.client.facts,
+    };
+    let mut bytes = Buffer::take();
+    let marks = rewrite::request(&mut bytes, &onward, head.lines());
+    Asked { head: bytes, marks, protocol: head.protocol() }
+}
+
+/// 32 digits that no other request has.
+fn request_id() -> [u8; 32] {
+    let random = fastrand::u128(..).to_le_bytes();
+    let mut id = [0; 32];
+    for (digits, byte) in id.as_chunks_mut().0.iter_mut().zip(random) {
+        *digits = [digit(byte & 0xf), digit(byte >> 4)];
+    }
+    id
+}
+
+/// The digit of a number below 16. Without a table and without a branch, so that many are made at
+/// once.
+fn digit(number: u8) -> u8 {
+    const GAP: u8 = b'a' - b'9' - 1;
+    b'0' + number + if number > 9 { GAP } else { 0 }
+}
+
+fn is_idempotent(method: &str) -> bool {
+    matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE")
 }
 
 /// Decides about one request.
@@ -131,7 +221,8 @@ pub(crate) fn decide(
 /// if HTTP/1.0 named none.
 fn admit<'a>(snapshot: &Snapshot, head: &'a impl Head) -> Result<Cow<'a, str>, Fault> {
     let limits = &snapshot.settings.limits;
-    if head.method() == "CONNECT" {
+    // TRACE would show a client what the proxy adds for the target's eyes (RFC 9110 §9.3.8).
+    if matches!(head.method(), "CONNECT" | "TRACE") {
         return Err(Fault::MethodNotAllowed);
     }
     if head.target_len() > REQUEST_LINE_MAX {
@@ -145,10 +236,9 @@ fn admit<'a>(snapshot: &Snapshot, head: &'a impl Head) -> Result<Cow<'a, str>, F
         Authority::None => Cow::Borrowed(""),
         Authority::Bad => return Err(Fault::BadHost),
     };
-    let announced = head.content_length();
-    match (limits.request_body, announced) {
-        (Some(limit), Some(length)) if length > limit => Err(Fault::BodyTooLarge),
-        (Some(_) | None, Some(_) | None) => Ok(host),
+    match (limits.request_body, head.body()) {
+        (Some(limit), Framing::Length(length)) if length > limit => Err(Fault::BodyTooLarge),
+        _ => Ok(host),
     }
 }
 
@@ -190,7 +280,5 @@ fn redirect(connection: &Connection, head: &impl Head, host: &str) -> Result<Pla
         Some(port) => format!("https://{host}:{port}{target}"),
         None => format!("https://{host}{target}"),
     };
-    HeaderValue::from_str(&location)
-        .map(Plan::Redirect)
-        .map_err(|_not_a_value| Fault::BadHost)
+    Ok(Plan::Redirect(location))
 }

@@ -4,10 +4,16 @@
 use http::HeaderMap;
 use http::Method;
 use http::Uri;
-use http::Version;
 use http::header;
 
-/// What decisions are made on.
+use crate::http1::framing::Framing;
+use crate::http1::head::Authority;
+use crate::http1::head::RequestHead;
+use crate::http1::head::Version;
+use crate::http1::head::is_sane_id;
+use crate::http1::rewrite::Lines;
+
+/// What decisions are made on, and what is sent on.
 pub(crate) trait Head {
     /// The method, as sent.
     fn method(&self) -> &str;
@@ -19,33 +25,114 @@ pub(crate) trait Head {
     fn target_len(&self) -> usize;
     /// How many header fields there are.
     fn fields(&self) -> usize;
-    /// `Content-Length`, where it is one number.
-    fn content_length(&self) -> Option<u64>;
     /// The host and port asked for.
     fn authority(&self) -> Authority<'_>;
+    /// The version, as the log names it.
+    fn protocol(&self) -> &'static str;
+    /// How the body is framed for the target; [`Framing::None`] if there is none.
+    fn body(&self) -> Framing;
+    /// Whether the client waits to be told to send its body (RFC 9110 §10.1.1).
+    fn expects_continue(&self) -> bool;
+    /// The protocol that it asks to change to, where it may (RFC 9110 §7.8).
+    fn upgrade(&self) -> Option<&[u8]>;
+    /// Whether it names fields of its own that end here.
+    fn nominates(&self) -> bool;
+    /// `X-Request-ID`, where it is one sane word.
+    fn request_id(&self) -> Option<&[u8]>;
+    /// Every field, in order.
+    fn lines(&self) -> impl Lines<'_>;
 }
 
-/// The host and port asked for (RFC 9112 §3.2, RFC 9113 §8.3.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Authority<'a> {
-    /// One, and every place that names it agrees.
-    One(&'a str),
-    /// HTTP/1.0 needs none.
-    None,
-    /// Missing, repeated, unreadable or contradictory.
-    Bad,
+impl Head for RequestHead<'_, '_> {
+    fn method(&self) -> &str {
+        self.method
+    }
+
+    fn path(&self) -> &str {
+        self.path()
+    }
+
+    fn target(&self) -> &str {
+        self.path_and_query()
+    }
+
+    fn target_len(&self) -> usize {
+        self.target.len()
+    }
+
+    fn fields(&self) -> usize {
+        self.fields.len()
+    }
+
+    fn authority(&self) -> Authority<'_> {
+        self.authority
+    }
+
+    fn protocol(&self) -> &'static str {
+        match self.version {
+            Version::Http10 => "HTTP/1.0",
+            Version::Http11 => "HTTP/1.1",
+        }
+    }
+
+    fn body(&self) -> Framing {
+        self.body
+    }
+
+    fn expects_continue(&self) -> bool {
+        self.expects_continue
+    }
+
+    fn upgrade(&self) -> Option<&[u8]> {
+        self.upgrade
+    }
+
+    fn nominates(&self) -> bool {
+        self.nominates
+    }
+
+    fn request_id(&self) -> Option<&[u8]> {
+        self.request_id
+    }
+
+    fn lines(&self) -> impl Lines<'_> {
+        self
+    }
 }
 
-/// Head of a request in the types of the `http` crate (hyper).
+/// Head of a request in the types of the `http` crate (HTTP/2).
 pub(crate) struct HttpHead<'a> {
     /// The method.
-    pub(crate) method: &'a Method,
+    method: &'a Method,
     /// The request target.
-    pub(crate) uri: &'a Uri,
-    /// The protocol version.
-    pub(crate) version: Version,
+    uri: &'a Uri,
     /// The fields.
-    pub(crate) headers: &'a HeaderMap,
+    headers: &'a HeaderMap,
+    /// The same, as bytes.
+    lines: Vec<(&'a [u8], &'a [u8])>,
+    /// Whether a body follows.
+    has_body: bool,
+}
+
+impl<'a> HttpHead<'a> {
+    /// A head, and whether a body follows.
+    pub(crate) fn new(
+        method: &'a Method,
+        uri: &'a Uri,
+        headers: &'a HeaderMap,
+        has_body: bool,
+    ) -> Self {
+        let lines = headers
+            .iter()
+            .map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))
+            .collect();
+        Self { method, uri, headers, lines, has_body }
+    }
+
+    fn content_length(&self) -> Option<u64> {
+        let value = self.headers.get(header::CONTENT_LENGTH)?;
+        value.to_str().ok()?.parse().ok()
+    }
 }
 
 impl Head for HttpHead<'_> {
@@ -64,50 +151,67 @@ impl Head for HttpHead<'_> {
     }
 
     fn target_len(&self) -> usize {
-        self.uri
-            .path_and_query()
-            .map_or(0, |target| target.as_str().len())
-            + self
-                .uri
-                .authority()
-                .map_or(0, |authority| authority.as_str().len())
+        let named = self.uri.authority().map_or("", |a| a.as_str());
+        self.uri.path_and_query().map_or(0, |t| t.as_str().len()) + named.len()
     }
 
     fn fields(&self) -> usize {
         self.headers.len()
     }
 
-    fn content_length(&self) -> Option<u64> {
-        self.headers
-            .get(header::CONTENT_LENGTH)?
-            .to_str()
-            .ok()?
-            .trim()
-            .parse()
-            .ok()
-    }
-
     fn authority(&self) -> Authority<'_> {
         let mut hosts = self.headers.get_all(header::HOST).iter();
-        let host = hosts.next();
+        let host = hosts.next().map(|host| host.to_str());
         if hosts.next().is_some() {
             return Authority::Bad;
         }
-        let host = match host.map(|host| host.to_str()) {
-            Some(Ok(host)) => Some(host),
-            Some(Err(_)) => return Authority::Bad,
-            None => None,
-        };
         match (self.uri.authority(), host) {
-            // An absolute form, or `:authority`: where a Host comes with it, it must say the same.
-            (Some(named), Some(host)) if !named.as_str().eq_ignore_ascii_case(host) => {
+            (_, Some(Err(_))) | (None, None) => Authority::Bad,
+            // Where a Host comes with `:authority`, it must say the same (RFC 9113 §8.3.1).
+            (Some(named), Some(Ok(host))) if !named.as_str().eq_ignore_ascii_case(host) => {
                 Authority::Bad
             }
             (Some(named), _) => Authority::One(named.as_str()),
-            (None, Some(host)) => Authority::One(host),
-            (None, None) if self.version == Version::HTTP_10 => Authority::None,
-            (None, None) => Authority::Bad,
+            (None, Some(Ok(host))) => Authority::One(host),
         }
+    }
+
+    fn protocol(&self) -> &'static str {
+        "HTTP/2.0"
+    }
+
+    fn body(&self) -> Framing {
+        match (self.has_body, self.content_length()) {
+            (false, _) => Framing::None,
+            (true, Some(length)) => Framing::Length(length),
+            (true, None) => Framing::Chunked,
+        }
+    }
+
+    fn expects_continue(&self) -> bool {
+        // Nobody could pass the 100 on to it: hyper has no way to send one.
+        false
+    }
+
+    fn upgrade(&self) -> Option<&[u8]> {
+        None
+    }
+
+    fn nominates(&self) -> bool {
+        // `Connection` is malformed in HTTP/2 (RFC 9113 §8.2.2), and refused before this.
+        false
+    }
+
+    fn request_id(&self) -> Option<&[u8]> {
+        let mut all = self.headers.get_all("x-request-id").iter();
+        match (all.next(), all.next()) {
+            (Some(one), None) => Some(one.as_bytes()).filter(|id| is_sane_id(id)),
+            (Some(_) | None, _) => None,
+        }
+    }
+
+    fn lines(&self) -> impl Lines<'_> {
+        self.lines.iter().copied()
     }
 }
 
@@ -115,29 +219,26 @@ impl Head for HttpHead<'_> {
 mod tests {
     use super::*;
 
-    fn authority(uri: &str, version: Version, hosts: &[&str]) -> Option<String> {
+    fn authority(uri: &str, hosts: &[&str]) -> Option<String> {
         let mut headers = HeaderMap::new();
         for host in hosts {
             headers.append(header::HOST, host.parse().unwrap());
         }
         let uri = uri.parse().unwrap();
-        let head = HttpHead { method: &Method::GET, uri: &uri, version, headers: &headers };
+        let head = HttpHead::new(&Method::GET, &uri, &headers, false);
         match head.authority() {
             Authority::One(authority) => Some(authority.to_owned()),
-            Authority::None => Some(String::new()),
-            Authority::Bad => None,
+            Authority::None | Authority::Bad => None,
         }
     }
 
     #[test]
     fn every_place_that_names_the_host_must_agree() {
-        let http1 = Version::HTTP_11;
-        assert_eq!(authority("/", http1, &["a.test"]).as_deref(), Some("a.test"));
-        assert_eq!(authority("/", http1, &["a.test", "a.test"]), None);
-        assert_eq!(authority("/", http1, &[]), None);
-        assert_eq!(authority("/", Version::HTTP_10, &[]).as_deref(), Some(""));
-        assert_eq!(authority("http://a.test/", http1, &["b.test"]), None);
-        assert_eq!(authority("http://a.test/", http1, &["A.test"]).as_deref(), Some("a.test"));
-        assert_eq!(authority("https://a.test/", Version::HTTP_2, &[]).as_deref(), Some("a.test"));
+        assert_eq!(authority("/", &["a.test"]).as_deref(), Some("a.test"));
+        assert_eq!(authority("/", &["a.test", "a.test"]), None);
+        assert_eq!(authority("/", &[]), None);
+        assert_eq!(authority("https://a.test/", &["b.test"]), None);
+        assert_eq!(authority("https://a.test/", &["A.test"]).as_deref(), Some("a.test"));
+        assert_eq!(authority("https://a.test/", &[]).as_deref(), Some("a.test"));
     }
 }

@@ -3,18 +3,13 @@
 use std::cell::Cell;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::hash::BuildHasherDefault;
+use std::hash::Hasher;
 use std::time::Duration;
 
-use hyper::client::conn::http1;
-use hyper::client::conn::http1::SendRequest;
-use hyper_util::rt::TokioIo;
-use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::net::dial::Stream;
-use crate::proxy::body::RequestBody;
 
 /// How long an idle connection is kept: below what common targets keep theirs (Tomcat 20–60 s,
 /// nginx 75 s), so that it is we who close it.
@@ -24,72 +19,51 @@ const IDLE_MAX: Duration = Duration::from_secs(15);
 /// target may be closing it this very moment, and then nobody knows what it has read.
 pub(crate) const FRESH_ENOUGH: Duration = Duration::from_millis(50);
 
-/// The byte stream of a connection after a target has agreed to an upgrade.
-pub(crate) type Upgraded = http1::Parts<TokioIo<Stream>>;
-
-/// A connection to a target on which one request at a time is sent.
+/// A connection to a target, and whether a request has been sent over it before.
 pub(crate) struct TargetConnection {
-    /// hyper's hand for sending requests.
-    pub(crate) sender: SendRequest<RequestBody>,
-    /// The task that moves the bytes.
-    pub(crate) driver: AbortHandle,
-    upgrade: Rc<Cell<Option<oneshot::Sender<Upgraded>>>>,
+    /// Its bytes.
+    pub(crate) stream: Stream,
+    /// One that was used before may have been closed by the target meanwhile.
+    pub(crate) used: bool,
 }
 
 struct Idle {
-    connection: TargetConnection,
+    stream: Stream,
     since: Instant,
+}
+
+/// The ids of targets are counted up by ourselves: nobody can choose them so that they collide.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 << 8) | u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        // Fibonacci hashing: the table looks at the high bits.
+        self.0 = id.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
 }
 
 /// The idle connections of one worker.
 pub(crate) struct IdleConnections {
-    by_target: RefCell<HashMap<u64, Vec<Idle>>>,
+    by_target: RefCell<HashMap<u64, Vec<Idle>, BuildHasherDefault<IdHasher>>>,
     per_target_max: Cell<usize>,
 }
 
-impl TargetConnection {
-    /// Speaks HTTP/1.1 over a stream that was just connected.
-    ///
-    /// # Errors
-    ///
-    /// hyper's, if it cannot start.
-    pub(crate) async fn start(stream: Stream, head_max: usize) -> hyper::Result<Self> {
-        let (sender, connection) = http1::Builder::new()
-            .max_headers(1000)
-            .max_header_size(head_max)
-            .handshake(TokioIo::new(stream))
-            .await?;
-        let upgrade: Rc<Cell<Option<oneshot::Sender<Upgraded>>>> = Rc::default();
-        let upgrade_of_driver = Rc::clone(&upgrade);
-        let driver = tokio::task::spawn_local(async move {
-            // An error reaches the request it belongs to; here it only ends the task.
-            if let Ok(parts) = connection.without_shutdown().await
-                && let Some(taker) = upgrade_of_driver.take()
-            {
-                drop(taker.send(parts));
-            }
-        });
-        Ok(Self { sender, driver: driver.abort_handle(), upgrade })
-    }
-
-    /// The byte stream, once the target has answered 101. To be called before the answer comes.
-    pub(crate) fn upgraded(&self) -> oneshot::Receiver<Upgraded> {
-        let (sender, receiver) = oneshot::channel();
-        self.upgrade.set(Some(sender));
-        receiver
-    }
-}
-
 impl Idle {
-    /// Whether it may be kept; one that may not ends here, because it can still be writing to a
-    /// target that answered early and reads no more.
+    /// Whether it may be kept: young, and with nothing heard from the target, which has nothing to
+    /// say but that it closes. The runtime knows that already, so this costs no system call.
     fn stays(&self, now: Instant) -> bool {
-        let stays =
-            now.duration_since(self.since) < IDLE_MAX && !self.connection.sender.is_closed();
-        if !stays {
-            self.connection.driver.abort();
-        }
-        stays
+        now.duration_since(self.since) < IDLE_MAX && self.stream.is_quiet()
     }
 }
 
@@ -99,28 +73,34 @@ impl IdleConnections {
         Self { by_target: RefCell::default(), per_target_max: Cell::new(per_target_max) }
     }
 
-    /// The connection to this target that was used last, if it was used within `age`.
-    pub(crate) fn take(&self, target: u64, age: Duration) -> Option<TargetConnection> {
+    /// The connection to this target that was used last, if it was used within `age` of `now`.
+    pub(crate) fn take(
+        &self,
+        target: u64,
+        now: Instant,
+        age: Duration,
+    ) -> Option<TargetConnection> {
         let mut by_target = self.by_target.borrow_mut();
         let idle = by_target.get_mut(&target)?;
-        idle.retain(|idle| !idle.connection.sender.is_closed());
-        // The last one may still be finishing the answer that made it idle: then the one before it.
-        let at = idle
-            .iter()
-            .rposition(|idle| idle.connection.sender.is_ready())?;
-        let young = idle.get(at).is_some_and(|idle| idle.since.elapsed() <= age);
-        young.then(|| idle.remove(at).connection)
+        while let Some(last) = idle.pop() {
+            if !last.stream.is_quiet() {
+                continue;
+            }
+            if now.duration_since(last.since) > age {
+                idle.push(last);
+                return None;
+            }
+            return Some(TargetConnection { stream: last.stream, used: true });
+        }
+        None
     }
 
-    /// Keeps a connection whose last answer is complete.
-    pub(crate) fn put(&self, target: u64, connection: TargetConnection) {
-        if connection.sender.is_closed() {
-            return;
-        }
+    /// Keeps a connection whose last answer was complete at `now`.
+    pub(crate) fn put(&self, target: u64, connection: TargetConnection, now: Instant) {
         let mut by_target = self.by_target.borrow_mut();
         let idle = by_target.entry(target).or_default();
         if idle.len() < self.per_target_max.get() {
-            idle.push(Idle { connection, since: Instant::now() });
+            idle.push(Idle { stream: connection.stream, since: now });
         }
     }
 

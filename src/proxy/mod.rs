@@ -6,15 +6,19 @@
 //! in the published snapshot and in leases.
 
 mod accept;
-mod balance;
+#[doc(hidden)]
+pub mod balance;
 mod body;
+mod buffers;
+mod call;
+mod client;
 mod clock;
 mod connection;
+mod downstream;
 mod exchange;
 mod forward;
 mod handler;
 mod head;
-pub mod headers;
 mod idle;
 mod reply;
 mod server;

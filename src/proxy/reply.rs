@@ -2,17 +2,24 @@
 
 use std::rc::Rc;
 
-use bytes::Bytes;
-use http::HeaderValue;
-use http::Response;
 use http::StatusCode;
-use http::header;
 
 use crate::model::fault::Fault;
 use crate::model::fault::Outcome;
-use crate::proxy::body::AnswerBody;
 use crate::proxy::exchange::Exchange;
-use crate::proxy::headers::X_REQUEST_ID;
+
+/// An answer in the proxy's own words, before it is put in the form of a protocol.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    /// Its status.
+    pub(crate) status: StatusCode,
+    /// Its fields; the length is not among them.
+    pub(crate) fields: Vec<(&'static str, String)>,
+    /// Its content.
+    pub(crate) text: String,
+    /// The two sides may not agree where the next request begins: HTTP/1 must close.
+    pub(crate) apart: bool,
+}
 
 /// Whether the client would rather read JSON than HTML.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +61,7 @@ fn status(fault: Fault) -> (StatusCode, &'static str) {
             (StatusCode::MISDIRECTED_REQUEST, "this host is served under another certificate")
         }
         Fault::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the request body is too large"),
+        Fault::HeadTimeout => (StatusCode::REQUEST_TIMEOUT, "the request did not come in time"),
         Fault::BodyTimeout => {
             (StatusCode::REQUEST_TIMEOUT, "the request body did not come in time")
         }
@@ -76,8 +84,10 @@ fn status(fault: Fault) -> (StatusCode, &'static str) {
 }
 
 /// What `Accept` says, by the order in which it names the two.
-fn taste(accept: Option<&HeaderValue>) -> Taste {
-    let accept = accept.and_then(|value| value.to_str().ok()).unwrap_or("");
+fn taste(accept: Option<&[u8]>) -> Taste {
+    let accept = accept
+        .and_then(|value| std::str::from_utf8(value).ok())
+        .unwrap_or("");
     let json = accept.find("json");
     let html = accept.find("text/html");
     match (json, html) {
@@ -88,51 +98,47 @@ fn taste(accept: Option<&HeaderValue>) -> Taste {
 }
 
 /// The answer to a request that failed, in the form that its `Accept` asks for.
-pub(crate) fn to_fault(
-    fault: Fault,
-    accept: Option<&HeaderValue>,
-    exchange: &Rc<Exchange>,
-) -> Response<AnswerBody> {
+pub(crate) fn to_fault(fault: Fault, exchange: &Rc<Exchange>) -> Reply {
     let (status, sentence) = status(fault);
     exchange.fail(fault);
-    let id = exchange.request_id();
-    let mut response = answer(status, taste(accept), sentence, id.as_ref(), exchange);
-    let headers = response.headers_mut();
-    // After a refusal, or a body that broke off, the two sides may not agree where the next request
-    // begins.
+    let id = exchange
+        .asked()
+        .and_then(|asked| std::str::from_utf8(asked.request_id()).ok())
+        .filter(|id| !id.is_empty());
+    let taste = exchange
+        .asked()
+        .map_or(Taste::Html, |asked| taste(asked.field("accept")));
+    let mut reply = answer(status, taste, sentence, id, exchange);
     let broken = matches!(fault.outcome(), Outcome::Refused | Outcome::ClientGone);
-    let apart = broken && fault != Fault::Misdirected;
-    if apart && !exchange.is_http2() {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
+    reply.apart = broken && fault != Fault::Misdirected;
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        reply.fields.push(("Retry-After", "1".to_owned()));
     }
     if status == StatusCode::METHOD_NOT_ALLOWED {
         let allowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
-        headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
+        reply.fields.push(("Allow", allowed.to_owned()));
     }
-    response
+    reply
 }
 
 /// The answer of a listener that only redirects: 308 keeps the method (RFC 9110 §15.4.9).
-pub(crate) fn redirect(location: HeaderValue, exchange: &Rc<Exchange>) -> Response<AnswerBody> {
+pub(crate) fn redirect(location: String, exchange: &Rc<Exchange>) -> Reply {
     let status = StatusCode::PERMANENT_REDIRECT;
-    let mut response =
-        answer(status, Taste::Html, "this site is served over https", None, exchange);
-    response.headers_mut().insert(header::LOCATION, location);
-    response
+    let sentence = "this site is served over https";
+    let mut reply = answer(status, Taste::Html, sentence, None, exchange);
+    reply.fields.push(("Location", location));
+    reply
 }
 
 fn answer(
     status: StatusCode,
     taste: Taste,
     sentence: &str,
-    id: Option<&HeaderValue>,
+    id: Option<&str>,
     exchange: &Rc<Exchange>,
-) -> Response<AnswerBody> {
+) -> Reply {
     let reason = status.canonical_reason().unwrap_or("Error");
-    let id_text = id.and_then(|id| id.to_str().ok()).unwrap_or("-");
+    let id_text = id.unwrap_or("-");
     let (text, kind) = match taste {
         Taste::Html => (
             format!(
@@ -153,18 +159,12 @@ fn answer(
         ),
     };
     exchange.answer(status.as_u16(), false);
-    let length = HeaderValue::from(text.len());
-    let text = if exchange.is_head() { Bytes::new() } else { Bytes::from(text) };
-    let mut response = Response::new(AnswerBody::own(text, exchange));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_LENGTH, length);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let mut fields =
+        vec![("Content-Type", kind.to_owned()), ("Cache-Control", "no-store".to_owned())];
     if let Some(id) = id {
-        headers.insert(X_REQUEST_ID, id.clone());
+        fields.push(("X-Request-ID", id.to_owned()));
     }
-    response
+    Reply { status, fields, text, apart: false }
 }
 
 #[cfg(test)]
@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     fn of(accept: &'static str) -> Taste {
-        taste(Some(&HeaderValue::from_static(accept)))
+        taste(Some(accept.as_bytes()))
     }
 
     #[test]

@@ -5,54 +5,46 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::pin::pin;
-use std::rc::Rc;
 use std::task::Context;
 use std::task::Poll;
 use std::task::ready;
 
-use bytes::Bytes;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt;
 use tokio::io::ReadBuf;
 use tokio::io::copy_bidirectional_with_sizes;
-use tokio::sync::oneshot;
 
 use crate::model::fault::Fault;
+use crate::net::dial::Stream;
 use crate::proxy::exchange::Exchange;
-use crate::proxy::idle::Upgraded;
 
 /// Read buffer of each direction: a WebSocket's frames are mostly small.
 const BUFFER: usize = 16 * 1024;
 
-/// What a tunnel needs to begin, once the 101 has been sent to the client.
-pub(crate) struct TunnelStart {
-    /// The exchange that became a tunnel.
-    pub(crate) exchange: Rc<Exchange>,
-    /// The target's byte stream, as soon as hyper lets go of it.
-    pub(crate) upgraded: oneshot::Receiver<Upgraded>,
+/// A target that has agreed to an upgrade.
+pub(crate) struct Target {
+    /// Its bytes.
+    pub(crate) stream: Stream,
+    /// The first of them.
+    pub(crate) came: Vec<u8>,
 }
 
 /// Runs a tunnel to its end. `early` is what the client sent right behind its request.
-pub(crate) async fn run<S>(start: TunnelStart, mut client: S, early: Bytes)
+pub(crate) async fn run<S>(exchange: &Exchange, target: Target, client: &mut S, early: &[u8])
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let exchange = start.exchange;
     exchange.become_tunnel();
-    let Ok(target) = start.upgraded.await else {
-        exchange.end(Fault::Reset);
-        return;
-    };
-    let mut target_io = Moving { inner: target.io.into_inner(), exchange: &exchange };
+    let mut target_io = Moving { inner: target.stream, exchange };
     exchange.wait(Fault::ResponseTimeout, exchange.timeouts().tunnel);
     let moved = async {
         exchange.has_received(early.len());
-        exchange.has_sent(target.read_buf.len());
-        target_io.write_all(&early).await?;
-        client.write_all(&target.read_buf).await?;
+        exchange.has_sent(target.came.len());
+        target_io.write_all(early).await?;
+        client.write_all(&target.came).await?;
         client.flush().await?;
-        copy_bidirectional_with_sizes(&mut client, &mut target_io, BUFFER, BUFFER).await
+        copy_bidirectional_with_sizes(client, &mut target_io, BUFFER, BUFFER).await
     };
     let mut moved = pin!(moved);
     poll_fn(|cx| {

@@ -20,6 +20,7 @@ use tokio::time::interval;
 use tokio::time::timeout;
 
 use crate::model::snapshot::Snapshot;
+use crate::net::handshake::Turns;
 use crate::net::listen::Listener;
 use crate::observe::access::AccessWriter;
 use crate::observe::metrics::Metrics;
@@ -40,6 +41,10 @@ const REAP_EVERY: Duration = Duration::from_secs(1);
 
 /// How long the supervisor may take to close the listeners once the stop has begun.
 const CLOSED_WITHIN: Duration = Duration::from_secs(2);
+
+/// How many TLS handshakes may wait for their turn on one worker: at the price of a signature by an
+/// RSA key, two seconds of work.
+const HANDSHAKES_WAITING: usize = 4096;
 
 /// The listeners that are open now, as `net` publishes them.
 pub type OpenListeners = watch::Receiver<Arc<Vec<Arc<Listener>>>>;
@@ -72,6 +77,8 @@ pub(crate) struct Worker {
     pub(crate) clock: Rc<Clock>,
     /// Its idle connections to targets.
     pub(crate) idle: IdleConnections,
+    /// Its TLS handshakes' turns.
+    pub(crate) turns: Turns,
     /// The connection counts of the process.
     pub(crate) admission: Arc<Admission>,
     /// Where to count.
@@ -128,6 +135,7 @@ async fn run(parts: WorkerParts) {
         view,
         clock: Rc::default(),
         idle: IdleConnections::new(kept),
+        turns: Turns::new(HANDSHAKES_WAITING),
         admission,
         unrouted: metrics.unrouted(),
         metrics,

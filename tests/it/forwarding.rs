@@ -186,7 +186,8 @@ fn everything_else_passes_in_order_and_unchanged() {
     assert_eq!(answer.header("server"), Some("theirs"));
     assert_eq!(answer.header("x-empty"), Some(""));
     assert_eq!(blue.last().headers("x-multi"), ["1", "2"]);
-    assert_eq!(blue.last().header("x-underscore_"), Some("1"));
+    let ambiguous = "a CGI reads `_` and `-` as one: as nginx, such a name is dropped";
+    assert_eq!(blue.last().header("x-underscore_"), None, "{ambiguous}");
 }
 
 #[test]

@@ -99,10 +99,15 @@ fn the_certificate_is_chosen_by_the_name_exact_before_wildcard_before_default() 
 fn what_is_not_tls_ends_its_connection_and_is_counted() {
     let (_blue, _green, proxy) = app();
     let mut client = Client::plain(proxy.tls_address(), HOST).unwrap();
-    assert!(client.try_get("/").is_err());
+    let answer = client.get("/").expect(400);
+    assert!(answer.text().contains("https"), "it says what went wrong");
+    assert!(client.is_closed());
+    let mut garbage = Client::plain(proxy.tls_address(), HOST).unwrap();
+    garbage.send_raw([0xff; 64]);
+    assert!(garbage.rest().len() < 16, "at most an alert");
     proxy.https().get("/").expect(200);
     let metrics = proxy.metrics();
-    assert!(metrics.sum("proxy_tls_handshakes_total", &[]) >= 2.0);
+    assert!(metrics.sum("proxy_tls_handshakes_total", &[("outcome", "failed")]) == 2.0);
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! One request as one line: JSON, or the combined format of Apache and nginx. Written byte by byte
-//! into the worker's buffer, so that a line allocates nothing; whatever a client sends, it stays one
-//! line and valid.
+//! One request as one line: JSON, or the combined format of Apache and nginx. Written straight into
+//! the worker's buffer, so that a line allocates nothing; whatever a client sends, it stays one line
+//! and valid.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -8,14 +8,11 @@ use std::time::SystemTime;
 
 use crate::model::fault::Fault;
 use crate::model::fault::Outcome;
-use crate::observe::access::escape::put;
-use crate::observe::access::escape::put_address;
 use crate::observe::access::escape::put_combined;
 use crate::observe::access::escape::put_json;
-use crate::observe::access::escape::put_millis;
-use crate::observe::access::escape::put_number;
-use crate::observe::access::escape::put_optional;
-use crate::observe::access::escape::put_thousandth;
+use crate::observe::access::escape::put_optional_json;
+use crate::observe::access::room::Full;
+use crate::observe::access::room::Room;
 use crate::observe::time;
 
 /// What the access log tells about one request, after its end.
@@ -26,13 +23,13 @@ pub struct Entry<'a> {
     /// The client's address, behind trusted proxies the one that they vouch for.
     pub client: IpAddr,
     /// As the client sent it.
-    pub method: &'a str,
+    pub method: &'a [u8],
     /// `http` or `https`.
     pub scheme: &'a str,
     /// The Host or `:authority`; empty if there was none.
-    pub host: &'a str,
+    pub host: &'a [u8],
     /// The raw path and query.
-    pub target: &'a str,
+    pub target: &'a [u8],
     /// `HTTP/1.1`, `HTTP/2.0`.
     pub protocol: &'a str,
     /// What the client was answered.
@@ -60,7 +57,7 @@ pub struct Entry<'a> {
     /// Why, if it failed.
     pub fault: Option<Fault>,
     /// The `X-Request-ID`.
-    pub request_id: &'a str,
+    pub request_id: &'a [u8],
     /// The Referer as sent.
     pub referer: Option<&'a [u8]>,
     /// The User-Agent as sent.
@@ -86,246 +83,158 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    fn of(&mut self, second: u64, write: fn(u64) -> String) -> &str {
+    fn of(&mut self, second: u64, write: fn(u64) -> String) -> &[u8] {
         if self.second != second || self.text.is_empty() {
             self.second = second;
             self.text = write(second);
         }
-        &self.text
+        self.text.as_bytes()
     }
 }
 
 impl Shape {
-    /// Appends the line, with its line end.
-    pub(super) fn append(&mut self, line: &mut Vec<u8>, entry: &Entry<'_>) {
-        match self {
-            Self::Json(stamp) => json(line, entry, stamp),
-            Self::Combined(stamp) => combined(line, entry, stamp),
+    /// Writes the line, with its line end, at the front of `buffer`; returns how long it is.
+    pub(super) fn write(&mut self, buffer: &mut [u8], entry: &Entry<'_>) -> Result<usize, Full> {
+        let before = buffer.len();
+        let room = Room::new(buffer);
+        let rest = match self {
+            Self::Json(stamp) => json(room, entry, stamp)?,
+            Self::Combined(stamp) => combined(room, entry, stamp)?,
+        };
+        Ok(before - rest.left())
+    }
+}
+
+fn json_start(second: u64) -> String {
+    format!("{{\"time\":\"{}.", time::date_time(second))
+}
+
+fn json<'a>(room: Room<'a>, entry: &Entry<'_>, stamp: &mut Stamp) -> Result<Room<'a>, Full> {
+    let (second, millis) = time::seconds_and_millis(entry.at);
+    let room = room
+        .put_slice(stamp.of(second, json_start))?
+        .put_thousandth(u64::from(millis))?
+        .put(b"Z\",\"client\":\"")?
+        .put_address(entry.client)?
+        .put(b"\",\"method\":\"")?;
+    let room = put_json(room, entry.method)?;
+    let room = put_scheme(room, entry.scheme)?;
+    let room = put_json(room, entry.host)?.put(b"\",\"path\":\"")?;
+    let room = put_json(room, entry.target)?;
+    let room = put_protocol(room, entry.protocol)?
+        .put_number(u64::from(entry.status))?
+        .put(b",\"bytes_in\":")?
+        .put_number(entry.bytes_in)?
+        .put(b",\"bytes_out\":")?
+        .put_number(entry.bytes_out)?
+        .put(b",\"upstream\":\"")?;
+    let room = put_json(room, entry.upstream.as_bytes())?.put(b"\",\"colour\":\"")?;
+    let room = put_json(room, entry.colour.as_bytes())?.put(b"\",\"target\":\"")?;
+    let room = put_json(room, entry.target_address.as_bytes())?.put(b"\",\"attempts\":")?;
+    let room = put_attempts(room, entry.attempts, entry.connect)?;
+    let room = put_optional_millis(room, entry.first_byte)?
+        .put(b",\"duration_ms\":")?
+        .put_millis(entry.took)?;
+    let room = put_ending(room, entry.outcome, entry.fault)?;
+    let room = put_json(room, entry.request_id)?;
+    let room = put_referer(room, entry.referer)?;
+    let room = put_optional_json(room, entry.user_agent)?
+        .put(b",\"generation\":")?
+        .put_number(entry.generation)?
+        .put(b",\"listener\":\"")?;
+    put_json(room, entry.listener.as_bytes())?.put(b"\"}\n")
+}
+
+// What is the same in nearly every line is put together with what stands around it, in one piece.
+
+/// The rest of the scheme's name and what follows, up to the host.
+#[inline]
+fn put_scheme<'a>(room: Room<'a>, scheme: &str) -> Result<Room<'a>, Full> {
+    match scheme {
+        "http" => room.put(b"\",\"scheme\":\"http\",\"host\":\""),
+        "https" => room.put(b"\",\"scheme\":\"https\",\"host\":\""),
+        other => put_json(room.put(b"\",\"scheme\":\"")?, other.as_bytes())?.put(b"\",\"host\":\""),
+    }
+}
+
+/// From the end of the path up to the status.
+#[inline]
+fn put_protocol<'a>(room: Room<'a>, protocol: &str) -> Result<Room<'a>, Full> {
+    match protocol {
+        "HTTP/1.1" => room.put(b"\",\"protocol\":\"HTTP/1.1\",\"status\":"),
+        "HTTP/2.0" => room.put(b"\",\"protocol\":\"HTTP/2.0\",\"status\":"),
+        other => {
+            let room = put_json(room.put(b"\",\"protocol\":\"")?, other.as_bytes())?;
+            room.put(b"\",\"status\":")
         }
     }
 }
 
-fn json(line: &mut Vec<u8>, entry: &Entry<'_>, stamp: &mut Stamp) {
-    let (second, millis) = time::seconds_and_millis(entry.at);
-    put(line, b"{\"time\":\"");
-    put(line, stamp.of(second, time::date_time).as_bytes());
-    put(line, b".");
-    put_thousandth(line, u64::from(millis));
-    put(line, b"Z\",\"client\":\"");
-    put_address(line, entry.client);
-    put(line, b"\",\"method\":");
-    put_json(line, entry.method.as_bytes());
-    put(line, b",\"scheme\":");
-    put_json(line, entry.scheme.as_bytes());
-    put(line, b",\"host\":");
-    put_json(line, entry.host.as_bytes());
-    put(line, b",\"path\":");
-    put_json(line, entry.target.as_bytes());
-    put(line, b",\"protocol\":");
-    put_json(line, entry.protocol.as_bytes());
-    put(line, b",\"status\":");
-    put_number(line, u64::from(entry.status));
-    put(line, b",\"bytes_in\":");
-    put_number(line, entry.bytes_in);
-    put(line, b",\"bytes_out\":");
-    put_number(line, entry.bytes_out);
-    put(line, b",\"upstream\":");
-    put_json(line, entry.upstream.as_bytes());
-    put(line, b",\"colour\":");
-    put_json(line, entry.colour.as_bytes());
-    put(line, b",\"target\":");
-    put_json(line, entry.target_address.as_bytes());
-    put(line, b",\"attempts\":");
-    put_number(line, u64::from(entry.attempts));
-    put(line, b",\"connect_ms\":");
-    put_optional(line, entry.connect, put_millis);
-    put(line, b",\"first_byte_ms\":");
-    put_optional(line, entry.first_byte, put_millis);
-    put(line, b",\"duration_ms\":");
-    put_millis(line, entry.took);
-    put(line, b",\"outcome\":\"");
-    put(line, entry.outcome.as_str().as_bytes());
-    put(line, b"\",\"reason\":");
-    put_optional(line, entry.fault, |line, fault| put_json(line, fault.as_str().as_bytes()));
-    put(line, b",\"request_id\":");
-    put_json(line, entry.request_id.as_bytes());
-    put(line, b",\"referer\":");
-    put_optional(line, entry.referer, put_json);
-    put(line, b",\"user_agent\":");
-    put_optional(line, entry.user_agent, put_json);
-    put(line, b",\"generation\":");
-    put_number(line, entry.generation);
-    put(line, b",\"listener\":");
-    put_json(line, entry.listener.as_bytes());
-    put(line, b"}\n");
+/// The attempts, and how long connecting took, up to the time of the first byte.
+#[inline]
+fn put_attempts(
+    room: Room<'_>,
+    attempts: u32,
+    connect: Option<Duration>,
+) -> Result<Room<'_>, Full> {
+    if (attempts, connect) == (1, None) {
+        return room.put(b"1,\"connect_ms\":null,\"first_byte_ms\":");
+    }
+    let room = room
+        .put_number(u64::from(attempts))?
+        .put(b",\"connect_ms\":")?;
+    put_optional_millis(room, connect)?.put(b",\"first_byte_ms\":")
+}
+
+/// How it ended and why, up to the request's id.
+#[inline]
+fn put_ending(room: Room<'_>, outcome: Outcome, fault: Option<Fault>) -> Result<Room<'_>, Full> {
+    if (outcome, fault) == (Outcome::Answered, None) {
+        return room.put(b",\"outcome\":\"answered\",\"reason\":null,\"request_id\":\"");
+    }
+    let room = put_json(room.put(b",\"outcome\":\"")?, outcome.as_str().as_bytes())?;
+    let reason = fault.map(|fault| fault.as_str().as_bytes());
+    put_optional_json(room.put(b"\",\"reason\":")?, reason)?.put(b",\"request_id\":\"")
+}
+
+/// From the end of the request's id up to the user agent.
+#[inline]
+fn put_referer<'a>(room: Room<'a>, referer: Option<&[u8]>) -> Result<Room<'a>, Full> {
+    if referer.is_none() {
+        return room.put(b"\",\"referer\":null,\"user_agent\":");
+    }
+    put_optional_json(room.put(b"\",\"referer\":")?, referer)?.put(b",\"user_agent\":")
+}
+
+/// `null` for what there is not.
+#[inline]
+fn put_optional_millis(room: Room<'_>, duration: Option<Duration>) -> Result<Room<'_>, Full> {
+    match duration {
+        Some(duration) => room.put_millis(duration),
+        None => room.put(b"null"),
+    }
 }
 
 /// `$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer"
 /// "$http_user_agent"`, as nginx writes it with its clock in UTC.
-fn combined(line: &mut Vec<u8>, entry: &Entry<'_>, stamp: &mut Stamp) {
+fn combined<'a>(room: Room<'a>, entry: &Entry<'_>, stamp: &mut Stamp) -> Result<Room<'a>, Full> {
     let (second, _) = time::seconds_and_millis(entry.at);
-    put_address(line, entry.client);
-    put(line, b" - - [");
-    put(line, stamp.of(second, time::common_log).as_bytes());
-    put(line, b"] \"");
-    put_combined(line, entry.method.as_bytes());
-    put(line, b" ");
-    put_combined(line, entry.target.as_bytes());
-    put(line, b" ");
-    put_combined(line, entry.protocol.as_bytes());
-    put(line, b"\" ");
-    put_number(line, u64::from(entry.status));
-    put(line, b" ");
-    put_number(line, entry.bytes_out);
-    put(line, b" \"");
-    put_combined(line, entry.referer.unwrap_or(b"-"));
-    put(line, b"\" \"");
-    put_combined(line, entry.user_agent.unwrap_or(b"-"));
-    put(line, b"\"\n");
+    let room = room
+        .put_address(entry.client)?
+        .put(b" - - [")?
+        .put_slice(stamp.of(second, time::common_log))?
+        .put(b"] \"")?;
+    let room = put_combined(room, entry.method)?.put(b" ")?;
+    let room = put_combined(room, entry.target)?.put(b" ")?;
+    let room = put_combined(room, entry.protocol.as_bytes())?
+        .put(b"\" ")?
+        .put_number(u64::from(entry.status))?
+        .put(b" ")?
+        .put_number(entry.bytes_out)?
+        .put(b" \"")?;
+    let room = put_combined(room, entry.referer.unwrap_or(b"-"))?.put(b"\" \"")?;
+    put_combined(room, entry.user_agent.unwrap_or(b"-"))?.put(b"\"\n")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use serde_json::Value;
-    use std::time::UNIX_EPOCH;
-
-    fn entry() -> Entry<'static> {
-        Entry {
-            at: UNIX_EPOCH + Duration::from_millis(1_795_464_000_007),
-            client: "::ffff:192.0.2.10".parse().unwrap(),
-            method: "GET",
-            scheme: "https",
-            host: "dev-api.moyeora.site",
-            target: "/a?b=%22",
-            protocol: "HTTP/1.1",
-            status: 200,
-            bytes_in: 0,
-            bytes_out: 18_446_744_073_709_551_615,
-            upstream: "app",
-            colour: "green",
-            target_address: "10.0.0.1:81",
-            attempts: 2,
-            connect: None,
-            first_byte: Some(Duration::from_micros(12_045)),
-            took: Duration::from_micros(1_000_007),
-            outcome: Outcome::Answered,
-            fault: None,
-            request_id: "0f8a",
-            referer: None,
-            user_agent: Some(b"curl/8.0 \"\\\x1b\xff"),
-            generation: 8,
-            listener: "0.0.0.0:443",
-        }
-    }
-
-    fn written(mut shape: Shape, entry: &Entry<'_>) -> String {
-        let mut line = Vec::new();
-        shape.append(&mut line, entry);
-        String::from_utf8(line).unwrap()
-    }
-
-    #[test]
-    fn a_json_line_is_written_to_the_letter() {
-        assert_eq!(
-            written(Shape::Json(Stamp::default()), &entry()),
-            concat!(
-                r#"{"time":"2026-11-23T20:00:00.007Z","client":"192.0.2.10","method":"GET","#,
-                r#""scheme":"https","host":"dev-api.moyeora.site","path":"/a?b=%22","#,
-                r#""protocol":"HTTP/1.1","status":200,"bytes_in":0,"#,
-                r#""bytes_out":18446744073709551615,"upstream":"app","colour":"green","#,
-                r#""target":"10.0.0.1:81","attempts":2,"connect_ms":null,"#,
-                r#""first_byte_ms":12.045,"duration_ms":1000.007,"outcome":"answered","#,
-                r#""reason":null,"request_id":"0f8a","referer":null,"#,
-                r#""user_agent":"curl/8.0 \"\\\u001B\u00FF","generation":8,"#,
-                r#""listener":"0.0.0.0:443"}"#,
-                "\n"
-            )
-        );
-    }
-
-    #[test]
-    fn a_combined_line_is_the_one_that_nginx_writes() {
-        let line = written(Shape::Combined(Stamp::default()), &entry());
-        assert_eq!(
-            line,
-            concat!(
-                r#"192.0.2.10 - - [23/Nov/2026:20:00:00 +0000] "GET /a?b=%22 HTTP/1.1" 200 "#,
-                r#"18446744073709551615 "-" "curl/8.0 \x22\x5C\x1B\xFF""#,
-                "\n"
-            )
-        );
-    }
-
-    #[test]
-    fn the_second_is_written_anew_when_it_changes() {
-        let mut shape = Shape::Json(Stamp::default());
-        let mut lines = Vec::new();
-        for millis in [0, 999, 1000, 86_400_000, 5] {
-            let at = UNIX_EPOCH + Duration::from_millis(millis);
-            shape.append(&mut lines, &Entry { at, ..entry() });
-        }
-        let text = String::from_utf8(lines).unwrap();
-        let times: Vec<&str> = text.lines().map(|line| line.get(9..33).unwrap()).collect();
-        assert_eq!(
-            times,
-            [
-                "1970-01-01T00:00:00.000Z",
-                "1970-01-01T00:00:00.999Z",
-                "1970-01-01T00:00:01.000Z",
-                "1970-01-02T00:00:00.000Z",
-                "1970-01-01T00:00:00.005Z",
-            ]
-        );
-    }
-
-    /// What a reader of the JSON line gets back for these bytes.
-    fn readable(bytes: &[u8]) -> String {
-        let mut text = String::new();
-        for chunk in bytes.utf8_chunks() {
-            text.push_str(chunk.valid());
-            text.extend(chunk.invalid().iter().copied().map(char::from));
-        }
-        text
-    }
-
-    proptest! {
-        #[test]
-        fn whatever_is_sent_a_json_line_is_one_line_and_reads_back(
-            agent in proptest::collection::vec(any::<u8>(), 0..64),
-            target in any::<String>(),
-            took in any::<u64>(),
-            client in any::<IpAddr>(),
-        ) {
-            let took = Duration::from_micros(took);
-            let user_agent = Some(&agent[..]);
-            let line = written(
-                Shape::Json(Stamp::default()),
-                &Entry { target: &target, user_agent, took, client, ..entry() },
-            );
-            prop_assert_eq!(line.find(|c: char| c.is_control()), Some(line.len() - 1));
-            let value: Value = serde_json::from_str(&line).unwrap();
-            prop_assert_eq!(&value["path"], &Value::from(target));
-            prop_assert_eq!(&value["user_agent"], &Value::from(readable(&agent)));
-            prop_assert_eq!(&value["client"], &Value::from(client.to_canonical().to_string()));
-            prop_assert!(value["duration_ms"].is_number());
-            prop_assert_eq!(value.as_object().unwrap().len(), 24);
-        }
-
-        #[test]
-        fn whatever_is_sent_a_combined_line_is_printable_ascii_in_its_own_quotes(
-            agent in proptest::collection::vec(any::<u8>(), 0..64),
-            target in any::<String>(),
-        ) {
-            let user_agent = Some(&agent[..]);
-            let line = written(
-                Shape::Combined(Stamp::default()),
-                &Entry { target: &target, user_agent, ..entry() },
-            );
-            let body = line.strip_suffix('\n').unwrap();
-            prop_assert!(body.bytes().all(|byte| (b' '..0x7f).contains(&byte)));
-            prop_assert_eq!(body.bytes().filter(|byte| *byte == b'"').count(), 6);
-        }
-    }
-}
+mod tests;

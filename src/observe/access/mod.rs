@@ -3,6 +3,8 @@
 
 mod escape;
 mod line;
+mod plain;
+mod room;
 mod sink;
 #[cfg(test)]
 mod tests;
@@ -36,6 +38,9 @@ pub use crate::observe::access::line::Entry;
 
 /// A worker's buffer is handed over once it holds so many bytes.
 const BUFFER: usize = 32 * 1024;
+
+/// How long a buffer is: what a line needs that begins just below [`BUFFER`], unless it is very long.
+const ROOM: usize = BUFFER + BUFFER / 4;
 
 /// How many buffers may wait for the disk: 4 MiB, or ten thousand lines.
 const QUEUE: usize = 128;
@@ -77,9 +82,11 @@ pub struct AccessWriter {
     spare: Receiver<Vec<u8>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Buffer {
+    /// As long as there is room: what is behind `filled` is of no meaning.
     bytes: Vec<u8>,
+    filled: usize,
     lines: u64,
     /// The shape of the lines in it, as a number and as what writes them; `None`: off.
     number: u8,
@@ -124,7 +131,7 @@ impl AccessLog {
             queue: self.queue.clone(),
             waiting: Arc::clone(&self.waiting),
             metrics: self.metrics.clone(),
-            buffer: RefCell::new(Buffer { bytes: Vec::new(), lines: 0, number: OFF, shape: None }),
+            buffer: RefCell::new(Buffer::default()),
             back,
             spare,
         }
@@ -194,10 +201,16 @@ impl AccessWriter {
             buffer.number = number;
             buffer.shape = shape_of(number);
         }
-        let Buffer { bytes, lines, shape: Some(shape), .. } = &mut *buffer else { return };
-        shape.append(bytes, entry);
-        *lines += 1;
-        if bytes.len() >= BUFFER {
+        while !buffer.append(entry) {
+            // A line that does not fit behind others begins a buffer, which then grows to hold it.
+            if buffer.lines > 0 {
+                self.hand_over(&mut buffer);
+            } else {
+                let room = buffer.bytes.len().saturating_mul(2).max(ROOM);
+                buffer.bytes.resize(room, 0);
+            }
+        }
+        if buffer.filled >= BUFFER {
             self.hand_over(&mut buffer);
         }
     }
@@ -212,20 +225,32 @@ impl AccessWriter {
             return;
         }
         let lines = std::mem::take(&mut buffer.lines);
+        let filled = std::mem::take(&mut buffer.filled);
         if !self.waiting.enter(QUEUE) {
             // The disk does not keep up.
-            buffer.bytes.clear();
             self.metrics.access_log_dropped(lines);
             return;
         }
         let spare = self.spare.try_recv();
-        let fresh = spare.unwrap_or_else(|_none| Vec::with_capacity(BUFFER + BUFFER / 4));
+        let fresh = spare.unwrap_or_else(|_none| vec![0; ROOM]);
         let bytes = std::mem::replace(&mut buffer.bytes, fresh);
-        let message = Message::Lines { bytes, lines, back: self.back.clone() };
+        let message = Message::Lines { bytes, filled, lines, back: self.back.clone() };
         if self.queue.send(message).is_err() {
             // The log is closed.
             self.metrics.access_log_dropped(lines);
         }
+    }
+}
+
+impl Buffer {
+    /// Adds a request's line if it is wanted and there is room for it; `false`: there is none.
+    fn append(&mut self, entry: &Entry<'_>) -> bool {
+        let Some(shape) = &mut self.shape else { return true };
+        let room = self.bytes.get_mut(self.filled..).unwrap_or_default();
+        let Ok(length) = shape.write(room, entry) else { return false };
+        self.filled += length;
+        self.lines += 1;
+        true
     }
 }
 

@@ -23,8 +23,8 @@ const KEPT_BUFFER_MAX: usize = 256 * 1024;
 /// that were handed over before it.
 #[derive(Debug)]
 pub(super) enum Message {
-    /// Whole lines, how many, and the way back for the buffer.
-    Lines { bytes: Vec<u8>, lines: u64, back: SyncSender<Vec<u8>> },
+    /// A buffer that is filled so far with whole lines, how many, and the way back for it.
+    Lines { bytes: Vec<u8>, filled: usize, lines: u64, back: SyncSender<Vec<u8>> },
     /// Write there from now on.
     Switch(Sink),
     /// Open the file by its path again.
@@ -117,7 +117,10 @@ impl Scribe {
     pub(super) fn run(mut self, queue: &Receiver<Message>) {
         while let Ok(message) = queue.recv() {
             match message {
-                Message::Lines { bytes, lines, back } => self.write(bytes, lines, &back),
+                Message::Lines { bytes, filled, lines, back } => {
+                    self.write(bytes.get(..filled).unwrap_or_default(), lines);
+                    give_back(bytes, &back);
+                }
                 Message::Switch(sink) => self.switch(sink),
                 Message::Reopen => self.reopen(),
                 Message::Close => return,
@@ -125,17 +128,12 @@ impl Scribe {
         }
     }
 
-    fn write(&mut self, mut bytes: Vec<u8>, lines: u64, back: &SyncSender<Vec<u8>>) {
+    fn write(&mut self, bytes: &[u8], lines: u64) {
         if let Some(file) = &mut self.sink.file {
-            let lost = self.pen.write(file, &bytes, lines);
+            let lost = self.pen.write(file, bytes, lines);
             self.metrics.access_log_dropped(lost);
         }
         self.waiting.leave();
-        if bytes.capacity() <= KEPT_BUFFER_MAX {
-            bytes.clear();
-            // The error says that the worker has ended, or has spare buffers enough.
-            drop(back.try_send(bytes));
-        }
     }
 
     fn switch(&mut self, sink: Sink) {
@@ -155,6 +153,13 @@ impl Scribe {
             }
             Err(error) => tracing::error!("{error}\n  (the old file is kept)"),
         }
+    }
+}
+
+/// The error says that the worker has ended, or has spare buffers enough.
+fn give_back(bytes: Vec<u8>, back: &SyncSender<Vec<u8>>) {
+    if bytes.capacity() <= KEPT_BUFFER_MAX {
+        drop(back.try_send(bytes));
     }
 }
 

@@ -18,10 +18,10 @@ fn entry(path: &str) -> Entry<'_> {
     Entry {
         at: UNIX_EPOCH,
         client: [192, 0, 2, 1].into(),
-        method: "GET",
+        method: b"GET",
         scheme: "http",
-        host: "localhost",
-        target: path,
+        host: b"localhost",
+        target: path.as_bytes(),
         protocol: "HTTP/1.1",
         status: 200,
         bytes_in: 0,
@@ -35,7 +35,7 @@ fn entry(path: &str) -> Entry<'_> {
         took: Duration::ZERO,
         outcome: Outcome::Answered,
         fault: None,
-        request_id: "",
+        request_id: b"",
         referer: None,
         user_agent: None,
         generation: 1,
@@ -81,6 +81,21 @@ fn every_line_is_in_the_file_after_the_close() {
         assert!(own.into_iter().eq(&expected));
     }
     assert_eq!((found.len(), metrics.dropped()), (1000, 0));
+}
+
+#[test]
+fn a_line_longer_than_a_whole_buffer_is_written_whole_and_in_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("access.log");
+    let log = AccessLog::open(&to(&file, LogFormat::Json), Metrics::new("0")).unwrap();
+    let long = format!("/{}", "\"é".repeat(5 * ROOM));
+    let writer = log.writer();
+    for path in ["/before", &long, "/after"] {
+        writer.write(&entry(path));
+    }
+    drop(writer);
+    log.close();
+    assert!(paths(&file).iter().eq(["/before", &long, "/after"]));
 }
 
 #[test]

@@ -61,6 +61,7 @@ impl UpstreamError {
             | Fault::MethodNotAllowed
             | Fault::Misdirected
             | Fault::BodyTooLarge
+            | Fault::HeadTimeout
             | Fault::BodyTimeout
             | Fault::BodyBroken
             | Fault::ClientGone
@@ -115,6 +116,7 @@ impl ClientError {
             }
             Fault::MethodNotAllowed => Some(Self::MethodNotAllowed),
             Fault::Misdirected => Some(Self::Misdirected),
+            Fault::HeadTimeout => Some(Self::Timeout),
             Fault::BodyTimeout => Some(Self::BodyTimeout),
             Fault::BodyBroken => Some(Self::BodyBroken),
             Fault::ClientGone => Some(Self::ClientGone),
@@ -189,7 +191,7 @@ mod tests {
     use super::*;
     use crate::model::fault::Side;
 
-    const FAULTS: [Fault; 25] = [
+    const FAULTS: [Fault; 26] = [
         Fault::Malformed,
         Fault::BadFraming,
         Fault::TransferCoding,
@@ -201,6 +203,7 @@ mod tests {
         Fault::MethodNotAllowed,
         Fault::Misdirected,
         Fault::BodyTooLarge,
+        Fault::HeadTimeout,
         Fault::BodyTimeout,
         Fault::BodyBroken,
         Fault::ClientGone,

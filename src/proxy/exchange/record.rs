@@ -1,68 +1,77 @@
 //! What the access log says about an exchange.
 
 use std::time::Duration;
-use std::time::SystemTime;
 
-use http::HeaderValue;
-use http::Method;
-use http::Uri;
-use http::Version;
-use http::header;
-use http::header::HeaderName;
-use http::request::Parts;
-
+use crate::http1::rewrite::Marks;
+use crate::http1::rewrite::Span;
 use crate::model::fault::Fault;
 use crate::model::fault::Outcome;
 use crate::observe::access::Entry;
+use crate::proxy::buffers::Buffer;
 use crate::proxy::exchange::Exchange;
 
-/// The part of a request head that the log repeats. Copies of handles, not of bytes.
-pub(super) struct Asked {
-    method: Method,
-    uri: Uri,
-    version: Version,
-    host: Option<HeaderValue>,
-    referer: Option<HeaderValue>,
-    user_agent: Option<HeaderValue>,
+/// A request's head as targets are sent it, which may be more than once, and where the log finds
+/// what it repeats of it.
+pub(crate) struct Asked {
+    /// The head.
+    pub(crate) head: Buffer,
+    /// Places in it.
+    pub(crate) marks: Marks,
+    /// The version that the client spoke.
+    pub(crate) protocol: &'static str,
 }
 
 impl Asked {
-    /// What is worth repeating of this head.
-    pub(super) fn of(head: &Parts) -> Self {
-        let field = |name: HeaderName| head.headers.get(name).cloned();
-        Self {
-            method: head.method.clone(),
-            uri: head.uri.clone(),
-            version: head.version,
-            host: field(header::HOST),
-            referer: field(header::REFERER),
-            user_agent: field(header::USER_AGENT),
-        }
+    /// One piece of the head.
+    pub(crate) fn piece(&self, span: Span) -> &[u8] {
+        span.of(&self.head)
+    }
+
+    /// The id that logs tie it to.
+    pub(crate) fn request_id(&self) -> &[u8] {
+        self.piece(self.marks.request_id)
+    }
+
+    /// Whether it asks for a head alone.
+    pub(crate) fn is_head(&self) -> bool {
+        self.piece(self.marks.method) == b"HEAD"
+    }
+
+    /// The first field of this name. Looks through the whole head: for failures.
+    pub(crate) fn field(&self, name: &str) -> Option<&[u8]> {
+        self.head
+            .split(|byte| *byte == b'\n')
+            .skip(1)
+            .find_map(|line| {
+                let colon = line.iter().position(|byte| *byte == b':')?;
+                let (own, value) = line.split_at(colon);
+                let same = own.eq_ignore_ascii_case(name.as_bytes());
+                same.then(|| value.get(1..).unwrap_or_default().trim_ascii())
+            })
     }
 }
 
 impl Exchange {
     /// Writes the exchange's line.
     pub(super) fn log(&self, took: Duration, status: u16, outcome: Outcome, fault: Option<Fault>) {
-        let Some(asked) = &self.asked else { return };
+        if !self.worker.log.is_on() {
+            return;
+        }
+        let asked = self.asked();
+        let piece = |span: fn(&Marks) -> Span| {
+            asked.map_or(&b""[..], |asked| asked.piece(span(&asked.marks)))
+        };
         let pool = self.pool.borrow();
         let at = self.target.get();
         let address = pool.as_ref().and_then(|pool| pool.targets.get(at?));
-        let named = asked.uri.authority().map(http::uri::Authority::as_str);
-        let request_id = self.request_id.borrow();
         self.worker.log.write(&Entry {
-            at: SystemTime::now(),
+            at: self.worker.clock.wall(self.began),
             client: self.connection.client.address,
-            method: asked.method.as_str(),
+            method: piece(|marks| marks.method),
             scheme: self.connection.client.scheme,
-            host: named
-                .or_else(|| asked.host.as_ref()?.to_str().ok())
-                .unwrap_or_default(),
-            target: asked
-                .uri
-                .path_and_query()
-                .map_or("", http::uri::PathAndQuery::as_str),
-            protocol: protocol(asked.version),
+            host: piece(|marks| marks.host),
+            target: piece(|marks| marks.target),
+            protocol: asked.map_or("", |asked| asked.protocol),
             status,
             bytes_in: self.bytes_in.get(),
             bytes_out: self.bytes_out.get(),
@@ -75,22 +84,29 @@ impl Exchange {
             took,
             outcome,
             fault,
-            request_id: request_id
-                .as_ref()
-                .and_then(|id| id.to_str().ok())
-                .unwrap_or_default(),
-            referer: asked.referer.as_ref().map(HeaderValue::as_bytes),
-            user_agent: asked.user_agent.as_ref().map(HeaderValue::as_bytes),
+            request_id: piece(|marks| marks.request_id),
+            referer: asked.and_then(|asked| Some(asked.piece(asked.marks.referer?))),
+            user_agent: asked.and_then(|asked| Some(asked.piece(asked.marks.user_agent?))),
             generation: self.generation.get(),
             listener: &self.connection.listener.name,
         });
     }
 }
 
-fn protocol(version: Version) -> &'static str {
-    match version {
-        Version::HTTP_2 => "HTTP/2.0",
-        Version::HTTP_10 => "HTTP/1.0",
-        _ => "HTTP/1.1",
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(head: &str) -> Asked {
+        let mut bytes = Buffer::take();
+        bytes.extend_from_slice(head.as_bytes());
+        Asked { head: bytes, marks: Marks::default(), protocol: "HTTP/1.1" }
+    }
+
+    #[test]
+    fn a_field_is_found_by_its_name_in_any_case_and_not_in_the_request_line() {
+        let asked = asked("GET /?accept: HTTP/1.1\r\nHost: a.test\r\nACCEPT:  text/html \r\n\r\n");
+        assert_eq!(asked.field("accept"), Some(&b"text/html"[..]));
+        assert_eq!(asked.field("x-none"), None);
     }
 }

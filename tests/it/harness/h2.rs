@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -165,6 +166,12 @@ impl Frames {
         frame.extend_from_slice(payload);
         self.wire.write_all(&frame)?;
         self.wire.flush()
+    }
+
+    /// How long the next frame may take, in either direction.
+    pub fn patience(&self, time: Duration) {
+        self.wire.patience(time);
+        self.wire.tcp().set_write_timeout(Some(time)).unwrap();
     }
 
     /// A GET without a body.

@@ -21,7 +21,9 @@ pub fn answer(exchange: &mut Exchange<'_>) -> io::Result<Then> {
     match path.as_str() {
         "/hold" => hold(exchange),
         "/slow" => slow(exchange),
+        "/large" => large(exchange),
         "/echo" => echo(exchange),
+        "/count" => count(exchange),
         "/mirror" => mirror(exchange),
         "/headers" => headers(exchange),
         "/with" => with(exchange),
@@ -95,6 +97,57 @@ fn slow(exchange: &mut Exchange<'_>) -> io::Result<Then> {
     Ok(Then::KeepOpen)
 }
 
+/// How much of `/large` is sent at once.
+const PIECE: usize = 256 * 1024;
+
+/// `?bytes=`: a download as quick as it is taken. Byte for byte what [`patterned`] gives, over and
+/// over, so that a shift or a mix-up shows and no end of the connection needs all of it at once.
+fn large(exchange: &mut Exchange<'_>) -> io::Result<Then> {
+    let mut left = exchange.head.number("bytes", 1_000_000);
+    exchange.begin(200, &[&format!("Content-Length: {left}")])?;
+    let piece = patterned(PIECE);
+    while left > 0 {
+        let part = left.min(PIECE);
+        exchange.stream.write_all(&piece[..part])?;
+        left -= part;
+    }
+    Ok(Then::KeepOpen)
+}
+
+/// Checks `/large`, or any part of it, as it comes.
+#[derive(Debug)]
+pub struct Large {
+    piece: Vec<u8>,
+    /// How much has come.
+    pub came: usize,
+}
+
+impl Large {
+    pub fn new() -> Self {
+        Self { piece: patterned(PIECE), came: 0 }
+    }
+
+    /// The next bytes are what they should be.
+    #[track_caller]
+    pub fn check(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let from = self.came % PIECE;
+            let part = bytes.len().min(PIECE - from);
+            assert!(bytes[..part] == self.piece[from..from + part], "after {} bytes", self.came);
+            self.came += part;
+            bytes = &bytes[part..];
+        }
+    }
+
+    /// The next bytes to send.
+    pub fn next(&mut self, most: usize) -> &[u8] {
+        let from = self.came % PIECE;
+        let part = most.min(PIECE - from);
+        self.came += part;
+        &self.piece[from..from + part]
+    }
+}
+
 /// Says what came as a body: its length, its sum, its trailers.
 fn echo(exchange: &mut Exchange<'_>) -> io::Result<Then> {
     let (mut sum, mut length) = (Sha256::new(), 0);
@@ -106,6 +159,13 @@ fn echo(exchange: &mut Exchange<'_>) -> io::Result<Then> {
         "sha256": hex(&sum.finalize()), "length": length, "trailers": trailers,
     });
     exchange.reply(200, &["Content-Type: application/json"], said.to_string().as_bytes())
+}
+
+/// Says how long the body was, having checked that it was [`Large`].
+fn count(exchange: &mut Exchange<'_>) -> io::Result<Then> {
+    let mut large = Large::new();
+    exchange.read_body(&mut |part| large.check(part))?;
+    exchange.reply(200, &[], format!("{} bytes\n", large.came).as_bytes())
 }
 
 /// The request's body as the answer's body, piece by piece while it still comes.

@@ -1,5 +1,6 @@
 //! A target that a test plays by hand, byte for byte: only the probes are answered for it.
 
+use std::io::ErrorKind;
 use std::io::Read;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use serde_json::json;
+use socket2::SockRef;
 
 use super::Origin;
 use super::Proxy;
@@ -35,7 +37,17 @@ pub struct Asked {
 
 impl Script {
     pub fn start() -> Self {
+        Self::on(TcpListener::bind("127.0.0.1:0").unwrap())
+    }
+
+    /// A target for whose unread bytes the kernel keeps as little room as it can.
+    pub fn narrow() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        SockRef::from(&listener).set_recv_buffer_size(1).unwrap();
+        Self::on(listener)
+    }
+
+    fn on(listener: TcpListener) -> Self {
         let address = listener.local_addr().unwrap();
         let (sender, asked) = mpsc::channel();
         thread::spawn(move || {
@@ -85,6 +97,18 @@ impl Asked {
             }
         }
         String::from_utf8_lossy(&self.bytes).into_owned()
+    }
+
+    /// Whether the other side ends the connection in time; keeps what came before that.
+    pub fn is_closed(&mut self) -> bool {
+        let mut part = [0; 64 * 1024];
+        loop {
+            match self.stream.read(&mut part) {
+                Ok(0) => return true,
+                Ok(length) => self.bytes.extend_from_slice(&part[..length]),
+                Err(e) => return !matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+            }
+        }
     }
 }
 

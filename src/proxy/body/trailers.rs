@@ -1,0 +1,58 @@
+//! Trailer fields between hyper's map and the lines of HTTP/1.
+
+use http::HeaderMap;
+use http::HeaderName;
+use http::HeaderValue;
+
+use crate::http1::chunked::may_follow;
+
+/// The fields that may pass, as lines.
+pub(super) fn to_lines(map: Option<&HeaderMap>) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for (name, value) in map.into_iter().flatten() {
+        if may_follow(name.as_str().as_bytes()) {
+            lines.extend_from_slice(name.as_str().as_bytes());
+            lines.extend_from_slice(b": ");
+            lines.extend_from_slice(value.as_bytes());
+            lines.extend_from_slice(b"\r\n");
+        }
+    }
+    lines
+}
+
+/// The fields of clean lines; `None` where there are none.
+pub(super) fn from_lines(lines: &[u8]) -> Option<HeaderMap> {
+    let mut map = HeaderMap::new();
+    for line in lines.split(|byte| *byte == b'\n') {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+        let (name, value) = line.split_at(colon);
+        let value = value.get(1..).unwrap_or_default().trim_ascii();
+        let pair = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value));
+        if let (Ok(name), Ok(value)) = pair {
+            map.append(name, value);
+        }
+    }
+    (!map.is_empty()).then_some(map)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_pass_survives_the_way_there_and_back() {
+        let mut map = HeaderMap::new();
+        map.append("x-sum", HeaderValue::from_static("7"));
+        map.append("x-sum", HeaderValue::from_static("a: b"));
+        let clean = map.clone();
+        map.append("content-length", HeaderValue::from_static("9"));
+        let lines = to_lines(Some(&map));
+        assert_eq!(lines, b"x-sum: 7\r\nx-sum: a: b\r\n");
+        assert_eq!(from_lines(&lines), Some(clean));
+    }
+
+    #[test]
+    fn none_is_none() {
+        assert_eq!(from_lines(&to_lines(None)), None);
+    }
+}

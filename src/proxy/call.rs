@@ -1,0 +1,373 @@
+//! One request over one connection to a target: its head and its body on their way there, the head
+//! of the answer on its way back.
+
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::task::Context;
+use std::task::Poll;
+use std::task::ready;
+
+use tokio::io::AsyncWrite;
+
+use crate::http1::chunked::Decoder;
+use crate::http1::framing::Framing;
+use crate::http1::head;
+use crate::http1::head::Fields;
+use crate::http1::head::HeadLimits;
+use crate::http1::head::Parsed;
+use crate::model::fault::Fault;
+use crate::proxy::buffers::Buffer;
+use crate::proxy::buffers::poll_read_scratch;
+use crate::proxy::buffers::with_fields;
+use crate::proxy::downstream::BodyState;
+use crate::proxy::downstream::Downstream;
+use crate::proxy::exchange::Asked;
+use crate::proxy::exchange::Exchange;
+use crate::proxy::idle::TargetConnection;
+
+/// What a target may send before the body of its answer.
+const LIMITS: HeadLimits = HeadLimits { bytes: 64 * 1024, fields: 1000, target: 64 * 1024 };
+
+/// How many interim answers may come before the final one. Real ones are one or two.
+const INTERIM_MAX: u32 = 16;
+
+/// How the request's body fares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Upload {
+    /// There is more to send.
+    Going,
+    /// The target has been sent all of it.
+    Passed,
+    /// The target takes no more. It may have answered all the same.
+    Broken,
+}
+
+/// One request over one connection to a target.
+pub(crate) struct Call {
+    /// The connection.
+    pub(crate) connection: TargetConnection,
+    /// What comes back over it.
+    pub(crate) answer: Answer,
+    upload: Upload,
+    head_sent: usize,
+    /// The part of the request's body that waits for the target.
+    out: Buffer,
+    out_sent: usize,
+}
+
+/// An answer as it comes.
+pub(crate) struct Answer {
+    /// Follows its body, once its head has come.
+    pub(crate) body: Decoder,
+    /// A head of which a part has come; behind a 101, the tunnel's first bytes.
+    pub(crate) came: Vec<u8>,
+    heard: bool,
+    interim: u32,
+    upgrade_asked: bool,
+    reusable: bool,
+}
+
+impl Call {
+    /// A request of which nothing has been sent. `upgrade_asked`: a 101 may answer it.
+    pub(crate) fn new(connection: TargetConnection, upgrade_asked: bool) -> Self {
+        Self {
+            connection,
+            answer: Answer {
+                body: Decoder::new(Framing::None),
+                came: Vec::new(),
+                heard: false,
+                interim: 0,
+                upgrade_asked,
+                reusable: true,
+            },
+            upload: Upload::Going,
+            head_sent: 0,
+            out: Buffer::default(),
+            out_sent: 0,
+        }
+    }
+
+    /// Whether the target can have read anything of the request.
+    pub(crate) fn was_begun(&self) -> bool {
+        self.head_sent > 0
+    }
+
+    /// Whether the target has said anything.
+    pub(crate) fn was_heard(&self) -> bool {
+        self.answer.heard
+    }
+
+    /// Whether more of the request's body is to be sent.
+    pub(crate) fn is_uploading(&self) -> bool {
+        self.upload == Upload::Going
+    }
+
+    /// Whether the connection may carry another request.
+    pub(crate) fn may_be_kept(&self) -> bool {
+        self.answer.reusable && self.upload == Upload::Passed && self.answer.body.is_done()
+    }
+
+    /// Sends the request and waits for the head of its answer, which `down` takes.
+    ///
+    /// # Errors
+    ///
+    /// The fault that ended it.
+    pub(crate) fn poll_answer<D: Downstream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &Exchange,
+        down: &mut D,
+    ) -> Poll<Result<(), Fault>> {
+        if let Poll::Ready(fault) = exchange.poll_ended(cx) {
+            return Poll::Ready(Err(fault));
+        }
+        let sent = self.poll_upload(cx, exchange, down)?;
+        if let Poll::Ready(done) = self.poll_head(cx, exchange, down) {
+            return Poll::Ready(done);
+        }
+        let _later: Poll<()> = down.poll_inform(cx);
+        if sent.is_ready() {
+            exchange.wait_on(Fault::ResponseTimeout, exchange.timeouts().response);
+            if down.poll_gone(cx).is_ready() {
+                return Poll::Ready(Err(Fault::ClientGone));
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Sends more of the request. Ready once nothing is left to send, or the target takes no more.
+    ///
+    /// # Errors
+    ///
+    /// What the client did wrong with its body.
+    pub(crate) fn poll_upload<D: Downstream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &Exchange,
+        down: &mut D,
+    ) -> Poll<Result<(), Fault>> {
+        let Some(asked) = exchange.asked() else { return Poll::Ready(Err(Fault::Internal)) };
+        while self.upload == Upload::Going {
+            if self.has_unsent(asked) {
+                ready!(self.poll_send(cx, exchange, asked));
+            } else if matches!(down.body(), BodyState::Empty | BodyState::Taken) {
+                self.upload = Upload::Passed;
+                self.out = Buffer::default();
+            } else {
+                ready!(self.poll_body(cx, exchange, down))?;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Waits for the target to take more of what there is.
+    fn poll_send(&mut self, cx: &mut Context<'_>, exchange: &Exchange, asked: &Asked) -> Poll<()> {
+        let Poll::Ready(wrote) = self.poll_write(cx, asked) else {
+            exchange.wait_on(Fault::ResponseTimeout, exchange.timeouts().response);
+            return Poll::Pending;
+        };
+        if wrote {
+            exchange.rest();
+        } else {
+            self.upload = Upload::Broken;
+        }
+        Poll::Ready(())
+    }
+
+    /// Waits for the client to send more of its body.
+    fn poll_body<D: Downstream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &Exchange,
+        down: &mut D,
+    ) -> Poll<Result<(), Fault>> {
+        self.next_of_body();
+        let Poll::Ready(came) = down.poll_body(cx, exchange, &mut self.out) else {
+            exchange.wait_on(Fault::BodyTimeout, exchange.timeouts().request_body);
+            return Poll::Pending;
+        };
+        exchange.rest();
+        Poll::Ready(came)
+    }
+
+    fn has_unsent(&self, asked: &Asked) -> bool {
+        self.head_sent < asked.head.len() || self.out_sent < self.out.len()
+    }
+
+    fn next_of_body(&mut self) {
+        if self.out.capacity() == 0 {
+            self.out = Buffer::take();
+        }
+        self.out.clear();
+        self.out_sent = 0;
+    }
+
+    /// Whether the target took something.
+    fn poll_write(&mut self, cx: &mut Context<'_>, asked: &Asked) -> Poll<bool> {
+        let head = asked.head.get(self.head_sent..).unwrap_or_default();
+        let body = self.out.get(self.out_sent..).unwrap_or_default();
+        let stream = Pin::new(&mut self.connection.stream);
+        let wrote = match (head.is_empty(), body.is_empty()) {
+            (_, true) => ready!(stream.poll_write(cx, head)),
+            (true, false) => ready!(stream.poll_write(cx, body)),
+            (false, false) => {
+                let both = [IoSlice::new(head), IoSlice::new(body)];
+                ready!(stream.poll_write_vectored(cx, &both))
+            }
+        };
+        let Ok(wrote) = wrote else { return Poll::Ready(false) };
+        let of_head = wrote.min(head.len());
+        self.head_sent += of_head;
+        self.out_sent += wrote - of_head;
+        Poll::Ready(wrote > 0)
+    }
+
+    fn poll_head<D: Downstream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &Exchange,
+        down: &mut D,
+    ) -> Poll<Result<(), Fault>> {
+        loop {
+            let (stream, answer) = (&mut self.connection.stream, &mut self.answer);
+            let read = poll_read_scratch(stream, cx, |bytes| answer.take_in(bytes, exchange, down));
+            match ready!(read) {
+                Ok(Ok(false)) => {}
+                Ok(Ok(true)) => return Poll::Ready(Ok(())),
+                Ok(Err(fault)) => return Poll::Ready(Err(fault)),
+                Err(_broken) => return Poll::Ready(Err(Fault::Reset)),
+            }
+        }
+    }
+}
+
+impl Answer {
+    /// Takes in what has been read before the head was whole; whether it is now.
+    fn take_in<D: Downstream>(
+        &mut self,
+        bytes: &[u8],
+        exchange: &Exchange,
+        down: &mut D,
+    ) -> Result<bool, Fault> {
+        if bytes.is_empty() {
+            return Err(Fault::Reset);
+        }
+        self.heard = true;
+        if self.came.is_empty() {
+            let (used, whole) = self.heads(bytes, exchange, down)?;
+            if !whole {
+                self.came
+                    .extend_from_slice(bytes.get(used..).unwrap_or_default());
+            }
+            return Ok(whole);
+        }
+        let seen = self.came.len();
+        self.came.extend_from_slice(bytes);
+        if !head::may_be_whole(&self.came, seen, &LIMITS) {
+            return Ok(false);
+        }
+        let mut came = std::mem::take(&mut self.came);
+        let (used, whole) = self.heads(&came, exchange, down)?;
+        if !whole {
+            came.drain(..used);
+            self.came = came;
+        }
+        Ok(whole)
+    }
+
+    /// Reads heads until the final one is whole, with what came behind it. How much was used, and
+    /// whether it is.
+    fn heads<D: Downstream>(
+        &mut self,
+        bytes: &[u8],
+        exchange: &Exchange,
+        down: &mut D,
+    ) -> Result<(usize, bool), Fault> {
+        with_fields(|room| self.heads_in(room, bytes, exchange, down))
+    }
+
+    fn heads_in<D: Downstream>(
+        &mut self,
+        room: &mut Fields,
+        bytes: &[u8],
+        exchange: &Exchange,
+        down: &mut D,
+    ) -> Result<(usize, bool), Fault> {
+        let to_head = exchange.asked().is_some_and(Asked::is_head);
+        let to = if to_head { head::Asked::Head } else { head::Asked::Other };
+        let mut used = 0;
+        loop {
+            let rest = bytes.get(used..).unwrap_or_default();
+            let Parsed::Whole(head) = head::response(rest, room, &LIMITS, to)? else {
+                return Ok((used, false));
+            };
+            used += head.length;
+            let rest = bytes.get(used..).unwrap_or_default();
+            match head.status {
+                101 if self.upgrade_asked => {
+                    down.answer(&head, exchange);
+                    self.came = rest.to_vec();
+                    return Ok((bytes.len(), true));
+                }
+                // Nobody asked for another protocol, or interim answers would never end: the target
+                // and we no longer agree on what the bytes mean.
+                101 => return Err(Fault::Protocol),
+                100..200 if self.interim == INTERIM_MAX => return Err(Fault::Protocol),
+                100..200 => {
+                    self.interim += 1;
+                    down.inform(&head);
+                }
+                _ => {
+                    self.reusable = head.keep_alive;
+                    self.body = Decoder::new(head.body);
+                    down.answer(&head, exchange);
+                    self.feed(rest, exchange, down)?;
+                    return Ok((bytes.len(), true));
+                }
+            }
+        }
+    }
+
+    /// Takes in more of the body.
+    ///
+    /// # Errors
+    ///
+    /// Its framing is broken.
+    pub(crate) fn feed<D: Downstream>(
+        &mut self,
+        bytes: &[u8],
+        exchange: &Exchange,
+        down: &mut D,
+    ) -> Result<(), Fault> {
+        let mut rest = bytes;
+        while !self.body.is_done() && !rest.is_empty() {
+            let piece = self.body.next(rest).map_err(|_bad| Fault::Protocol)?;
+            if let Some(data) = rest.get(piece.data).filter(|data| !data.is_empty()) {
+                down.content(data, exchange);
+            }
+            rest = rest.get(piece.consumed..).unwrap_or_default();
+        }
+        if self.body.is_done() {
+            down.end(self.body.trailers());
+            self.has_more_than_its_answer(!rest.is_empty());
+        }
+        Ok(())
+    }
+
+    /// Takes note that the target has closed.
+    ///
+    /// # Errors
+    ///
+    /// That was not the end of the body.
+    pub(crate) fn at_eof<D: Downstream>(&mut self, down: &mut D) -> Result<(), Fault> {
+        self.reusable = false;
+        self.body.at_eof().map_err(|_early| Fault::Reset)?;
+        down.end(&[]);
+        Ok(())
+    }
+
+    /// A target that sends more than its answer no longer agrees with us on what bytes mean.
+    pub(crate) fn has_more_than_its_answer(&mut self, more: bool) {
+        self.reusable &= !more;
+    }
+}

@@ -1,0 +1,183 @@
+//! HTTP/2 with a client, by hyper.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::future::Future;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use http::Request;
+use http::Response;
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::Service;
+use hyper_util::rt::TokioIo;
+use tokio::time::Instant;
+
+use crate::model::settings::Limits;
+use crate::net::stream::Transport;
+use crate::proxy::body::AnswerBody;
+use crate::proxy::body::StreamSide;
+use crate::proxy::connection::ClientStream;
+use crate::proxy::connection::Connection;
+use crate::proxy::connection::Ending;
+use crate::proxy::exchange::StreamTask;
+use crate::proxy::forward;
+use crate::proxy::handler;
+use crate::proxy::handler::Arrival;
+use crate::proxy::handler::Next;
+use crate::proxy::head::HttpHead;
+use crate::proxy::reply;
+use crate::proxy::server::ahead::Ahead;
+use crate::proxy::server::ahead::Metered;
+use crate::proxy::server::ahead::Upload;
+use crate::proxy::worker::Worker;
+
+/// How long an HTTP/2 connection may stay open after it was told to go away while idle.
+const GOAWAY_GRACE: Duration = Duration::from_secs(5);
+
+/// How far a stream and its connection may be ahead of the targets. An upload takes a round trip for
+/// each window: with 4 MiB, 84 MB a second over a link of 50 ms, what the kernel's own receive buffer
+/// (`tcp_rmem`, 6 MiB) gives an upload over HTTP/1. 32 MB over such a link took 0.49 s so, 6.5 s with
+/// windows of 256 KiB and 1 MiB, and 0.11 s over HTTP/1 when nothing bounded what was under way.
+///
+/// Four streams whose targets take nothing fill a connection's window, and not fewer. That is why
+/// hyper's adaptive windows (0.25 to 0.3 s once they had grown, which each connection begins anew at
+/// 64 KiB) were not chosen: they are of one size for both, so that one such stream stops every other
+/// upload beside it; and the flood budget of `h2`, derived from the connection's window, begins at a
+/// sixteenth of what 1 MiB gives. What the windows may cost is bounded in `ahead`.
+const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+
+/// What of one answer waits for its client beside the piece at hand.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// One connection's requests, for hyper.
+struct Requests {
+    worker: Rc<Worker>,
+    connection: Rc<Connection>,
+    streams: Streams,
+    ahead: Rc<Ahead>,
+}
+
+impl Service<Request<Incoming>> for Requests {
+    type Response = Response<AnswerBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Infallible>>>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let stream = self.streams.begin();
+        let (worker, connection) = (Rc::clone(&self.worker), Rc::clone(&self.connection));
+        let upload = (!request.body().is_end_stream()).then(|| self.ahead.begin());
+        Box::pin(async move { Ok(answer(worker, connection, request, stream, upload).await) })
+    }
+}
+
+/// Answers one request.
+async fn answer(
+    worker: Rc<Worker>,
+    connection: Rc<Connection>,
+    request: Request<Incoming>,
+    stream: StreamTask,
+    upload: Option<Upload>,
+) -> Response<AnswerBody> {
+    let (head, body) = request.into_parts();
+    let view = HttpHead::new(&head.method, &head.uri, &head.headers, !body.is_end_stream());
+    let Arrival { exchange, next } = handler::arrive(&worker, &connection, &view, Some(stream));
+    drop(head);
+    let terms = match next {
+        Next::Reply(reply) => return AnswerBody::own(reply, &exchange),
+        Next::Forward(terms) => terms,
+    };
+    let mut side = StreamSide::new(body, terms.body, terms.body_max, upload);
+    let mut call = None;
+    match forward::forward(&exchange, &terms, &mut side, &mut call).await {
+        Ok(()) => side.into_response(call, exchange),
+        Err(fault) => {
+            let reply = reply::to_fault(fault, &exchange);
+            AnswerBody::own(reply, &exchange)
+        }
+    }
+}
+
+/// Runs the streams of one HTTP/2 connection, on its worker, and tells each request its task: hyper
+/// spawns a stream's task right after it has called for the answer.
+#[derive(Clone, Default)]
+struct Streams {
+    begun: Rc<Cell<Option<StreamTask>>>,
+}
+
+impl Streams {
+    fn begin(&self) -> StreamTask {
+        let task = StreamTask::default();
+        self.begun.set(Some(Rc::clone(&task)));
+        task
+    }
+}
+
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Streams {
+    fn execute(&self, future: F) {
+        let task = tokio::task::spawn_local(future).abort_handle();
+        if let Some(begun) = self.begun.take() {
+            begun.get_or_init(|| task);
+        }
+    }
+}
+
+/// Serves HTTP/2 until the connection ends.
+pub(crate) async fn serve<S>(
+    worker: Rc<Worker>,
+    connection: Rc<Connection>,
+    stream: S,
+    limits: &Limits,
+) where
+    S: Transport,
+{
+    let streams = Streams::default();
+    let ahead = Ahead::new(STREAM_WINDOW);
+    let requests = Requests {
+        worker,
+        connection: Rc::clone(&connection),
+        streams: streams.clone(),
+        ahead: Rc::clone(&ahead),
+    };
+    let stream = ClientStream::new(stream, Rc::clone(&connection));
+    let stream = TokioIo::new(Metered::new(stream, ahead));
+    let http = http2::Builder::new(streams)
+        .max_concurrent_streams(limits.http2_streams)
+        .max_header_list_size(u32::try_from(limits.request_header).unwrap_or(u32::MAX))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .serve_connection(stream, requests);
+    let mut http = pin!(http);
+    let mut gone_by: Option<Instant> = None;
+    let served = poll_fn(|cx| {
+        while let Poll::Ready(ending) = connection.poll_ending(cx) {
+            let waited_out = gone_by.is_some_and(|at| at <= Instant::now());
+            match ending {
+                Ending::HeadTimeout | Ending::SendTimeout => {
+                    connection.listener.count_ending(ending);
+                    return Poll::Ready(Ok(()));
+                }
+                Ending::Idle if waited_out => return Poll::Ready(Ok(())),
+                Ending::Idle => {
+                    gone_by = Some(Instant::now() + GOAWAY_GRACE);
+                    connection.idle_until(GOAWAY_GRACE);
+                    http.as_mut().graceful_shutdown();
+                }
+                Ending::Shutdown => http.as_mut().graceful_shutdown(),
+            }
+        }
+        http.as_mut().poll(cx)
+    })
+    .await;
+    if let Err(error) = served {
+        connection.listener.count_error(&error);
+    }
+}

@@ -1,0 +1,335 @@
+//! The client's side of an exchange over HTTP/1: its body as it comes, its answer as it is written.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Context;
+use std::task::Poll;
+use std::task::ready;
+
+use crate::http1::chunked::Encoder;
+use crate::http1::framing::Framing;
+use crate::http1::head::ResponseHead;
+use crate::http1::head::Version;
+use crate::http1::rewrite;
+use crate::http1::rewrite::ConnectionLine;
+use crate::http1::rewrite::Homeward;
+use crate::model::fault::Fault;
+use crate::net::pipe::Pipe;
+use crate::net::stream::Hangup;
+use crate::net::stream::Transport;
+use crate::proxy::buffers::Buffer;
+use crate::proxy::buffers::Transfer;
+use crate::proxy::buffers::poll_read_scratch;
+use crate::proxy::connection::Connection;
+use crate::proxy::connection::Ending;
+use crate::proxy::downstream::BodyState;
+use crate::proxy::downstream::Downstream;
+use crate::proxy::exchange::Asked;
+use crate::proxy::exchange::Exchange;
+use crate::proxy::reply::Reply;
+use crate::proxy::server::http1::Manner;
+use crate::proxy::server::request_body::RequestBody;
+
+/// The client's side of the exchange at hand, and what stays between two of them.
+pub(super) struct Side<S> {
+    /// The client's bytes.
+    pub(super) stream: S,
+    /// What was read and not used: a part of a head, of a body, of the next request.
+    pub(super) pending: Vec<u8>,
+    /// Nobody has looked for a request in `pending` yet.
+    pub(super) is_unseen: bool,
+    /// Whether the connection goes on after this exchange, as far as is known.
+    pub(super) goes_on: bool,
+    pub(super) connection: Rc<Connection>,
+    manner: Manner,
+    body: RequestBody,
+    /// The client was seen sending more than its request, and is left alone until that has its turn.
+    sends_more: bool,
+    /// The answer, as it is sent on.
+    answer: Encoder,
+    as_it_is: bool,
+    /// What the stream held back when it was last looked at.
+    unsent: usize,
+    pub(super) out: Buffer,
+    pub(super) out_sent: usize,
+    pub(super) transfer: Option<Transfer>,
+    pub(super) pipe: Option<Pipe>,
+}
+
+impl<S: Transport> Side<S> {
+    /// A connection on which nothing has been asked yet.
+    pub(super) fn new(stream: S, connection: Rc<Connection>) -> Self {
+        Self {
+            stream,
+            pending: Vec::new(),
+            is_unseen: false,
+            goes_on: true,
+            connection,
+            manner: Manner::default(),
+            body: RequestBody::new(Framing::None, None),
+            sends_more: false,
+            answer: Encoder::new(Framing::None),
+            as_it_is: true,
+            unsent: 0,
+            out: Buffer::default(),
+            out_sent: 0,
+            transfer: None,
+            pipe: None,
+        }
+    }
+
+    /// An exchange begins.
+    pub(super) fn begin(&mut self, manner: Manner, limit: Option<u64>, goes_on: bool) {
+        self.manner = manner;
+        self.goes_on = goes_on;
+        self.body = RequestBody::new(manner.body, limit);
+        self.sends_more = false;
+        self.out = Buffer::take();
+        self.out_sent = 0;
+    }
+
+    /// Nothing is in flight: gives back what an idle connection needs none of.
+    pub(super) fn rest(&mut self) {
+        self.out = Buffer::default();
+        self.transfer = None;
+        self.pipe = None;
+        self.is_unseen = !self.pending.is_empty();
+        if self.pending.is_empty() {
+            self.pending = Vec::new();
+        }
+        self.stream.rest();
+    }
+
+    /// Whether nothing of the request's body is left with the client.
+    pub(super) fn has_all_of_body(&self) -> bool {
+        matches!(self.body.state, BodyState::Empty | BodyState::Taken)
+    }
+
+    /// Whether nothing that the client sent is known to be unread.
+    pub(super) fn is_read_up(&self) -> bool {
+        self.pending.is_empty() && !self.sends_more
+    }
+
+    /// Takes the body of a request that nobody forwards, as far as it has come already.
+    pub(super) fn skip_body(&mut self, exchange: &Exchange) {
+        if !self.has_all_of_body() {
+            let mut nowhere = Buffer::take();
+            let pending = std::mem::take(&mut self.pending);
+            // What is wrong with it shows in what is left of it: then the connection ends.
+            if let Ok(used) = self.body.take(&pending, exchange, &mut nowhere) {
+                self.pending = pending.get(used..).unwrap_or_default().to_vec();
+            }
+        }
+    }
+
+    /// Writes one of our own answers and sends it; whether the client took it.
+    pub(super) async fn say(&mut self, reply: &Reply, exchange: &Exchange) -> bool {
+        let to_head = exchange.asked().is_some_and(Asked::is_head);
+        let length = reply.text.len().to_string();
+        let own = [("Content-Length", length.as_str())];
+        let fields = reply
+            .fields
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()));
+        let lines = own
+            .into_iter()
+            .chain(fields)
+            .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let status = reply.status;
+        let reason = status.canonical_reason().unwrap_or_default().as_bytes();
+        let connection = self.connection_line();
+        let head = Homeward {
+            status: status.as_u16(),
+            reason,
+            framing: Some(Framing::Length(0)),
+            connection,
+            nominates: false,
+        };
+        rewrite::response(&mut self.out, &head, lines);
+        if !to_head {
+            self.out.extend_from_slice(reply.text.as_bytes());
+            exchange.has_sent(reply.text.len());
+        }
+        let sent = self.send().await;
+        if sent {
+            exchange.complete();
+        }
+        sent
+    }
+
+    fn connection_line(&self) -> ConnectionLine<'static> {
+        match (self.goes_on, self.manner.version) {
+            (false, _) => ConnectionLine::Close,
+            (true, Version::Http10) => ConnectionLine::KeepAlive,
+            (true, Version::Http11) => ConnectionLine::None,
+        }
+    }
+
+    /// Whether what comes from the target is what goes to the client, byte for byte.
+    pub(super) fn passes_as_it_is(&self) -> bool {
+        self.as_it_is
+    }
+
+    /// Sends what is written; whether the client took it.
+    pub(super) async fn send(&mut self) -> bool {
+        let sent = poll_fn(|cx| {
+            if let Poll::Ready(fault) = self.poll_patience(cx) {
+                return Poll::Ready(Err(fault));
+            }
+            self.poll_send(cx)
+        });
+        sent.await.is_ok()
+    }
+
+    /// Ready once the client has taken nothing for too long.
+    pub(super) fn poll_patience(&mut self, cx: &Context<'_>) -> Poll<Fault> {
+        while let Poll::Ready(ending) = self.connection.poll_ending(cx) {
+            match ending {
+                Ending::SendTimeout => return Poll::Ready(Fault::SendTimeout),
+                Ending::Shutdown | Ending::Idle | Ending::HeadTimeout => self.goes_on = false,
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Sends what is written.
+    ///
+    /// # Errors
+    ///
+    /// The client has gone.
+    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        while self.out_sent < self.out.len() {
+            let rest = self.out.get(self.out_sent..).unwrap_or_default();
+            let wrote = Pin::new(&mut self.stream).poll_write(cx, rest);
+            self.out_sent += ready!(self.note(wrote))?;
+        }
+        self.poll_flush(cx)
+    }
+
+    /// Sends what the stream holds back.
+    ///
+    /// # Errors
+    ///
+    /// The client has gone.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.note(flushed)
+    }
+
+    /// Watches whether the client takes what it is sent.
+    pub(super) fn note<T>(&mut self, moved: Poll<std::io::Result<T>>) -> Poll<Result<T, Fault>> {
+        match moved {
+            Poll::Ready(done) => {
+                self.connection.has_written();
+                Poll::Ready(done.map_err(|_gone| Fault::ClientGone))
+            }
+            Poll::Pending => {
+                // A stream that holds bytes back sends them piece by piece, and each is a sign of life.
+                let unsent = self.stream.unsent();
+                if unsent < std::mem::replace(&mut self.unsent, unsent) {
+                    self.connection.has_written();
+                }
+                self.connection.waits_to_write();
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<S: Transport> Downstream for Side<S> {
+    fn body(&self) -> BodyState {
+        self.body.state
+    }
+
+    fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &Exchange,
+        out: &mut Vec<u8>,
+    ) -> Poll<Result<(), Fault>> {
+        let Self { stream, pending, body, .. } = self;
+        if !pending.is_empty() {
+            let used = body.take(pending, exchange, out)?;
+            pending.drain(..used);
+        }
+        while out.is_empty() && body.state != BodyState::Taken {
+            let read = poll_read_scratch(stream, cx, |bytes| {
+                body.take_read(bytes, exchange, out, pending)
+            });
+            ready!(read).map_err(|_gone| Fault::BodyBroken)??;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.is_read_up() || !self.has_all_of_body() {
+            return Poll::Pending;
+        }
+        match ready!(self.stream.poll_hangup(cx)) {
+            Hangup::Gone => Poll::Ready(()),
+            Hangup::Sent => {
+                self.sends_more = true;
+                Poll::Pending
+            }
+        }
+    }
+
+    fn inform(&mut self, head: &ResponseHead<'_, '_>) {
+        // HTTP/1.0 knows no interim answers (RFC 9110 §15.2).
+        if self.manner.version == Version::Http11 {
+            let homeward = Homeward {
+                status: head.status,
+                reason: head.reason,
+                framing: None,
+                connection: ConnectionLine::None,
+                nominates: head.nominates,
+            };
+            rewrite::response(&mut self.out, &homeward, head.fields.clone());
+        }
+    }
+
+    fn poll_inform(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.out_sent == self.out.len() {
+            return Poll::Ready(());
+        }
+        // That the client has gone shows elsewhere.
+        self.poll_send(cx).map(drop)
+    }
+
+    fn answer(&mut self, head: &ResponseHead<'_, '_>, exchange: &Exchange) {
+        exchange.answer(head.status, true);
+        let framing = match (head.body, self.manner.version) {
+            (Framing::UntilClose, Version::Http11) => Framing::Chunked,
+            (Framing::Chunked, Version::Http10) => Framing::UntilClose,
+            (same, _) => same,
+        };
+        // What is left of the upload may never come: the client is told not to wait for more.
+        self.goes_on &= framing != Framing::UntilClose
+            && self.has_all_of_body()
+            && !self.connection.is_stopping();
+        let connection = match head.upgrade {
+            Some(protocol) if head.status == 101 => ConnectionLine::Upgrade(protocol),
+            Some(_) | None => self.connection_line(),
+        };
+        self.answer = Encoder::new(framing);
+        self.as_it_is = framing == head.body && framing != Framing::Chunked;
+        let homeward = Homeward {
+            status: head.status,
+            reason: head.reason,
+            framing: (head.status != 101).then_some(framing),
+            connection,
+            nominates: head.nominates,
+        };
+        rewrite::response(&mut self.out, &homeward, head.fields.clone());
+    }
+
+    fn content(&mut self, data: &[u8], exchange: &Exchange) {
+        exchange.has_sent(data.len());
+        self.answer.push(data, &mut self.out);
+    }
+
+    fn end(&mut self, trailers: &[u8]) {
+        self.answer.finish(trailers, &mut self.out);
+    }
+}
