@@ -12,6 +12,7 @@ use crate::harness::eventually;
 fn status_as_json_is_the_whole_state_unchanged() {
     let (blue, _green, proxy) = app();
     proxy.http().get("/").expect(200);
+    eventually("the answer's last byte is booked", || proxy.in_flight("blue") == 0);
     let status: Value =
         serde_json::from_str(&proxy.ctl(["status", "--json"]).expect(0).stdout).unwrap();
     let socket = proxy.status();
