@@ -24,6 +24,7 @@ use notify::RecursiveMode;
 use notify::Watcher as _;
 use notify::event::AccessKind;
 use notify::event::AccessMode;
+use notify::event::ModifyKind;
 use sha2::Digest;
 use sha2::Sha256;
 use tokio::sync::Notify;
@@ -67,8 +68,7 @@ impl Watch {
         let heard = Arc::new(Notify::new());
         let ear = Arc::clone(&heard);
         let listener = move |event: notify::Result<notify::Event>| {
-            // Of reads nothing needs to be known, and our own would wake us for ever.
-            if event.is_ok_and(|event| !is_read(event.kind)) {
+            if event.is_ok_and(|event| !is_passing(event.kind)) {
                 ear.notify_one();
             }
         };
@@ -181,8 +181,14 @@ impl Default for Watch {
     }
 }
 
-fn is_read(kind: EventKind) -> bool {
-    matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write))
+/// What need not be looked into: reads, of which our own would wake us for ever, and each write into
+/// an open file, which ends with its closing. A log in the same folder is never closed.
+fn is_passing(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Access(access) => access != AccessKind::Close(AccessMode::Write),
+        EventKind::Modify(ModifyKind::Data(_)) => true,
+        _ => false,
+    }
 }
 
 fn hash(file: &Path) -> Option<[u8; 32]> {
@@ -343,8 +349,8 @@ mod tests {
         assert!(!watch.compare().await);
     }
 
-    #[test]
-    fn reading_a_file_is_not_taken_for_a_change() {
+    /// The first event in a folder with `proxy.yaml` that is worth a look, of what `work` does there.
+    fn first_told(work: impl FnOnce(&Path)) -> EventKind {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("proxy.yaml");
         fs::write(&path, "one").unwrap();
@@ -353,12 +359,28 @@ mod tests {
         events
             .watch(folder.path(), RecursiveMode::NonRecursive)
             .unwrap();
-        assert!(hash(&path).is_some());
-        fs::remove_file(&path).unwrap();
+        work(&path);
         let mut kinds = told.iter().map(|event| event.unwrap().kind);
-        let first = kinds.find(|kind| !is_read(*kind)).unwrap();
+        kinds.find(|kind| !is_passing(*kind)).unwrap()
+    }
+
+    #[test]
+    fn reading_a_file_is_not_taken_for_a_change() {
+        let first = first_told(|path| {
+            assert!(hash(path).is_some());
+            fs::remove_file(path).unwrap();
+        });
         assert!(matches!(first, EventKind::Remove(_)), "{first:?}");
-        assert!(!is_read(EventKind::Access(AccessKind::Close(AccessMode::Write))));
+    }
+
+    #[test]
+    fn a_log_in_the_same_folder_wakes_nobody_until_it_is_closed() {
+        let first = first_told(|path| {
+            let mut log = File::options().append(true).open(path).unwrap();
+            io::Write::write_all(&mut log, b"a line\n").unwrap();
+            io::Write::write_all(&mut log, b"another\n").unwrap();
+        });
+        assert_eq!(first, EventKind::Access(AccessKind::Close(AccessMode::Write)));
     }
 
     #[tokio::test(start_paused = true)]
