@@ -3,13 +3,16 @@
 
 mod trailers;
 
+use std::future::Future;
 use std::pin::Pin;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Context;
 use std::task::Poll;
 use std::task::ready;
 
 use bytes::Bytes;
+use bytes::BytesMut;
 use http::HeaderMap;
 use http::HeaderName;
 use http::HeaderValue;
@@ -19,6 +22,7 @@ use http_body::Body;
 use http_body::Frame;
 use http_body::SizeHint;
 use hyper::body::Incoming;
+use tokio::io::AsyncReadExt;
 
 use crate::http1::chunked::Encoder;
 use crate::http1::framing::Framing;
@@ -37,6 +41,12 @@ use crate::proxy::server::ahead::Upload;
 /// A stream is handed no more than this at once (the size of its frames): each piece that is asked
 /// for shows that the client has taken one.
 const PIECE: usize = 16 * 1024;
+
+/// How much is read at once of content that goes on as it is.
+const READ: usize = 32 * 1024;
+
+/// How much of it must be to come for that.
+const AS_IT_IS_MIN: u64 = 8 * 1024;
 
 /// The exchange ended for this fault; the reader of the body must not take what came for whole.
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +112,8 @@ impl StreamSide {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_GATEWAY);
         let left = came.slice(self.content_from..);
         self.content_from = 0;
-        let mut body = Streamed { side: self, call, left, exchange: Some(exchange) };
+        let room = BytesMut::new();
+        let mut body = Streamed { side: self, call, room, left, exchange: Some(exchange) };
         body.let_go();
         if body.is_end() {
             body.finish();
@@ -225,6 +236,8 @@ pub(crate) struct Streamed {
     side: StreamSide,
     /// `None` once the target has said everything.
     call: Option<Call>,
+    /// Where content is read to. Its bytes are used again once the client has taken them.
+    room: BytesMut,
     /// What has come and waits for its turn.
     left: Bytes,
     /// `None` once the last byte is on its way.
@@ -325,30 +338,57 @@ impl Streamed {
             let Some(call) = &mut self.call else {
                 return Poll::Ready(Ok(self.side.trailers.take().map(Frame::trailers)));
             };
-            let Poll::Ready(read) = poll_take(cx, call, &mut self.side, exchange) else {
+            let as_it_is = call.answer.body.left().is_some_and(|left| left >= AS_IT_IS_MIN);
+            let taken = if as_it_is {
+                poll_take_as_it_is(cx, call, &mut self.room)
+            } else {
+                poll_take(cx, call, &mut self.side, exchange)
+            };
+            let Poll::Ready(taken) = taken else {
                 exchange.wait_on(Fault::ResponseTimeout, exchange.timeouts().response);
                 return Poll::Pending;
             };
-            read?;
-            self.left = Bytes::from(std::mem::take(&mut self.side.came));
+            self.left = taken?;
             self.let_go();
         }
     }
 }
 
-/// Takes more of the body from the target.
+/// Takes more of the body from the target, out of its framing.
 fn poll_take(
     cx: &mut Context<'_>,
     call: &mut Call,
     side: &mut StreamSide,
     exchange: &Exchange,
-) -> Poll<Result<(), Fault>> {
+) -> Poll<Result<Bytes, Fault>> {
     let (stream, answer) = (&mut call.connection.stream, &mut call.answer);
     let read = poll_read_scratch(stream, cx, |bytes| match bytes {
         [] => answer.at_eof(side),
         _ => answer.feed(bytes, exchange, side),
     });
-    Poll::Ready(ready!(read).unwrap_or(Err(Fault::Reset)))
+    let taken = ready!(read).unwrap_or(Err(Fault::Reset));
+    Poll::Ready(taken.map(|()| Bytes::from(std::mem::take(&mut side.came))))
+}
+
+/// Takes more of a body that has a length and is long: read to where it stays until it is sent.
+fn poll_take_as_it_is(
+    cx: &mut Context<'_>,
+    call: &mut Call,
+    room: &mut BytesMut,
+) -> Poll<Result<Bytes, Fault>> {
+    let (stream, answer) = (&mut call.connection.stream, &mut call.answer);
+    room.reserve(READ);
+    let read = ready!(pin!(stream.read_buf(room)).poll(cx));
+    match read {
+        Ok(1..) => {}
+        // It was to be longer.
+        Ok(0) | Err(_) => return Poll::Ready(Err(Fault::Reset)),
+    }
+    let mut came = room.split().freeze();
+    let piece = answer.body.next(&came).map_err(|_bad| Fault::Protocol)?;
+    answer.has_more_than_its_answer(piece.consumed < came.len());
+    came.truncate(piece.consumed);
+    Poll::Ready(Ok(came))
 }
 
 impl Body for AnswerBody {

@@ -36,6 +36,7 @@ use crate::proxy::reply;
 use crate::proxy::server::ahead::Ahead;
 use crate::proxy::server::ahead::Metered;
 use crate::proxy::server::ahead::Upload;
+use crate::proxy::server::gather::gather;
 use crate::proxy::worker::Worker;
 
 /// How long an HTTP/2 connection may stay open after it was told to go away while idle.
@@ -146,7 +147,7 @@ pub(crate) async fn serve<S>(
         streams: streams.clone(),
         ahead: Rc::clone(&ahead),
     };
-    let stream = ClientStream::new(stream, Rc::clone(&connection));
+    let (stream, turns) = gather(ClientStream::new(stream, Rc::clone(&connection)));
     let stream = TokioIo::new(Metered::new(stream, ahead));
     let http = http2::Builder::new(streams)
         .max_concurrent_streams(limits.http2_streams)
@@ -174,7 +175,9 @@ pub(crate) async fn serve<S>(
                 Ending::Shutdown => http.as_mut().graceful_shutdown(),
             }
         }
-        http.as_mut().poll(cx)
+        let served = http.as_mut().poll(cx);
+        turns.end(cx);
+        served
     })
     .await;
     if let Err(error) = served {

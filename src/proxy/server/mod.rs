@@ -5,5 +5,6 @@ pub(crate) mod http1;
 pub(crate) mod http2;
 
 mod deliver;
+mod gather;
 mod request_body;
 mod side;
