@@ -184,11 +184,9 @@ impl Default for Watch {
 /// What need not be looked into: reads, of which our own would wake us for ever, and each write into
 /// an open file, which ends with its closing. A log in the same folder is never closed.
 fn is_passing(kind: EventKind) -> bool {
-    match kind {
-        EventKind::Access(access) => access != AccessKind::Close(AccessMode::Write),
-        EventKind::Modify(ModifyKind::Data(_)) => true,
-        _ => false,
-    }
+    let written = AccessKind::Close(AccessMode::Write);
+    matches!(kind, EventKind::Access(access) if access != written)
+        || matches!(kind, EventKind::Modify(ModifyKind::Data(_)))
 }
 
 fn hash(file: &Path) -> Option<[u8; 32]> {

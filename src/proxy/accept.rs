@@ -240,34 +240,30 @@ fn take(worker: &Rc<Worker>, context: &Rc<ListenerContext>, stream: TcpStream, p
         Ok(admitted) => admitted,
         Err(outcome) => return context.meters.turned_away(outcome),
     };
-    let client =
-        |tls| Client::new(address, context.address().port(), tls, &settings.trusted_proxies);
-    let connected = context.meters.accepted();
-    let (limits, handshake) = (settings.limits.clone(), settings.timeouts.tls_handshake);
     let tls = context.tls();
-    let client = client(tls.is_some());
+    let (port, trusted) = (context.address().port(), &settings.trusted_proxies);
+    let client = Client::new(address, port, tls.is_some(), trusted);
+    let connected = context.meters.accepted();
     let (worker, context) = (Rc::clone(worker), Rc::clone(context));
-    worker.open.set(worker.open.get() + 1);
+    let held = (Open::count(&worker), connected, admitted);
+    let Some(tls) = tls else {
+        let connection = Connection::open(&worker, context, client, None, false);
+        let served = server::http1::serve(worker, connection, stream, &settings.limits, held);
+        drop(tokio::task::spawn_local(served));
+        return;
+    };
+    let (limits, handshake) = (settings.limits.clone(), settings.timeouts.tls_handshake);
     tokio::task::spawn_local(async move {
-        let _open = Open(Rc::clone(&worker));
-        let (_connected, _admitted) = (connected, admitted);
-        match tls {
-            None => {
-                let connection = Connection::open(&worker, context, client, None, false);
-                Box::pin(server::http1::serve(worker, connection, stream, &limits)).await;
+        // Boxed one by one: a connection keeps room only for what it has become.
+        let securing = Box::pin(secure(&worker, context, client, stream, &tls, handshake));
+        match securing.await {
+            None => {}
+            Some((connection, stream)) if connection.is_multiplexed() => {
+                Box::pin(server::http2::serve(worker, connection, stream, &limits)).await;
+                drop(held);
             }
-            Some(tls) => {
-                // Boxed one by one: a connection keeps room only for what it has become.
-                let securing = Box::pin(secure(&worker, context, client, stream, &tls, handshake));
-                match securing.await {
-                    None => {}
-                    Some((connection, stream)) if connection.is_multiplexed() => {
-                        Box::pin(server::http2::serve(worker, connection, stream, &limits)).await;
-                    }
-                    Some((connection, stream)) => {
-                        Box::pin(server::http1::serve(worker, connection, stream, &limits)).await;
-                    }
-                }
+            Some((connection, stream)) => {
+                Box::pin(server::http1::serve(worker, connection, stream, &limits, held)).await;
             }
         }
     });
@@ -275,6 +271,13 @@ fn take(worker: &Rc<Worker>, context: &Rc<ListenerContext>, stream: TcpStream, p
 
 /// A connection task that has not ended; counted on its worker.
 struct Open(Rc<Worker>);
+
+impl Open {
+    fn count(worker: &Rc<Worker>) -> Self {
+        worker.open.set(worker.open.get() + 1);
+        Self(Rc::clone(worker))
+    }
+}
 
 impl Drop for Open {
     fn drop(&mut self) {

@@ -338,7 +338,11 @@ impl Streamed {
             let Some(call) = &mut self.call else {
                 return Poll::Ready(Ok(self.side.trailers.take().map(Frame::trailers)));
             };
-            let as_it_is = call.answer.body.left().is_some_and(|left| left >= AS_IT_IS_MIN);
+            let as_it_is = call
+                .answer
+                .body
+                .left()
+                .is_some_and(|left| left >= AS_IT_IS_MIN);
             let taken = if as_it_is {
                 poll_take_as_it_is(cx, call, &mut self.room)
             } else {

@@ -106,7 +106,8 @@ async fn attempt<D: Downstream>(
     let reused = if fresh_only { None } else { idle.take(target.id, exchange.began, age) };
     let connection = match reused {
         Some(connection) => connection,
-        None => dial(exchange, target, down).await?,
+        // In a box: most requests find a connection, and none should carry the room for this.
+        None => Box::pin(dial(exchange, target, down)).await?,
     };
     let call = place.insert(Call::new(connection, terms.upgrade.is_some()));
     let answered = poll_fn(|cx| call.poll_answer(cx, exchange, down)).await;

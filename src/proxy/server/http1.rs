@@ -1,6 +1,7 @@
 //! HTTP/1 with a client, by our own engine: one request after another, until the connection ends or
 //! turns into a tunnel.
 
+use std::future::Future;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Context;
@@ -93,13 +94,17 @@ struct Http1<S> {
     side: Side<S>,
 }
 
-/// Serves HTTP/1 until the connection ends, or turns into a tunnel and that ends.
-pub(crate) async fn serve<S: Transport>(
+/// Serves HTTP/1 until the connection ends, or turns into a tunnel and that ends; lets go of `held`
+/// then.
+// A block and not a function that is `async`: of what a function is given its future holds two, and
+// each idle connection is one of these.
+pub(crate) fn serve<S: Transport, H>(
     worker: Rc<Worker>,
     connection: Rc<Connection>,
     stream: S,
     limits: &Limits,
-) {
+    held: H,
+) -> impl Future<Output = ()> + use<S, H> {
     let limits = HeadLimits {
         bytes: limits.request_header,
         // One more than the limit: the handler counts, so that its answer carries the request's id.
@@ -108,19 +113,10 @@ pub(crate) async fn serve<S: Transport>(
     };
     let side = Side::new(stream, Rc::clone(&connection));
     let mut http = Http1 { worker, connection, limits, side };
-    let over = http.run().await;
-    let Http1 { mut side, .. } = http;
-    match over {
-        // Nothing of the client's is unread: closing says goodbye.
-        Over::Quiet if side.stream.plain().is_some() && side.is_read_up() => {}
-        Over::Quiet => goodbye(&mut side.stream).await,
-        Over::Lingering => {
-            goodbye(&mut side.stream).await;
-            linger(&mut side.stream).await;
-        }
-        // A refusal means that the connection is gone already.
-        Over::Broken => drop(side.stream.socket().set_zero_linger()),
-        Over::Dropped => {}
+    async move {
+        let over = http.run().await;
+        http.end(over).await;
+        drop(held);
     }
 }
 
@@ -143,6 +139,23 @@ async fn linger<S: Transport>(stream: &mut S) {
 }
 
 impl<S: Transport> Http1<S> {
+    /// Says goodbye as the end asks for.
+    async fn end(&mut self, over: Over) {
+        let side = &mut self.side;
+        match over {
+            // Nothing of the client's is unread: closing says goodbye.
+            Over::Quiet if side.stream.plain().is_some() && side.is_read_up() => {}
+            Over::Quiet => goodbye(&mut side.stream).await,
+            Over::Lingering => {
+                goodbye(&mut side.stream).await;
+                linger(&mut side.stream).await;
+            }
+            // A refusal means that the connection is gone already.
+            Over::Broken => drop(side.stream.socket().set_zero_linger()),
+            Over::Dropped => {}
+        }
+    }
+
     async fn run(&mut self) -> Over {
         loop {
             let over = match poll_fn(|cx| self.poll_request(cx)).await {
@@ -269,7 +282,8 @@ impl<S: Transport> Http1<S> {
     /// Passes an answer on whose head has come.
     async fn deliver(&mut self, call: &mut Option<Call>, exchange: Rc<Exchange>) -> Option<Over> {
         if exchange.status() == SWITCHING_PROTOCOLS {
-            return self.tunnel(call.take()?, exchange).await;
+            // In a box: no other connection should carry the room for this.
+            return Box::pin(self.tunnel(call.take()?, exchange)).await;
         }
         let delivered = poll_fn(|cx| self.side.poll_deliver(cx, call, &exchange)).await;
         match delivered {

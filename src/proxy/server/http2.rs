@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::Future;
 use std::future::poll_fn;
+use std::future::ready;
 use std::pin::Pin;
 use std::pin::pin;
 use std::rc::Rc;
@@ -26,16 +27,17 @@ use crate::proxy::body::StreamSide;
 use crate::proxy::connection::ClientStream;
 use crate::proxy::connection::Connection;
 use crate::proxy::connection::Ending;
+use crate::proxy::exchange::Exchange;
 use crate::proxy::exchange::StreamTask;
 use crate::proxy::forward;
 use crate::proxy::handler;
 use crate::proxy::handler::Arrival;
 use crate::proxy::handler::Next;
+use crate::proxy::handler::Terms;
 use crate::proxy::head::HttpHead;
 use crate::proxy::reply;
 use crate::proxy::server::ahead::Ahead;
 use crate::proxy::server::ahead::Metered;
-use crate::proxy::server::ahead::Upload;
 use crate::proxy::server::gather::gather;
 use crate::proxy::worker::Worker;
 
@@ -73,37 +75,37 @@ impl Service<Request<Incoming>> for Requests {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let stream = self.streams.begin();
-        let (worker, connection) = (Rc::clone(&self.worker), Rc::clone(&self.connection));
-        let upload = (!request.body().is_end_stream()).then(|| self.ahead.begin());
-        Box::pin(async move { Ok(answer(worker, connection, request, stream, upload).await) })
+        let (head, body) = request.into_parts();
+        let upload = (!body.is_end_stream()).then(|| self.ahead.begin());
+        let view = HttpHead::new(&head.method, &head.uri, &head.headers, upload.is_some());
+        let arrival = handler::arrive(&self.worker, &self.connection, &view, Some(stream));
+        let Arrival { exchange, next } = arrival;
+        match next {
+            Next::Reply(reply) => Box::pin(ready(Ok(AnswerBody::own(reply, &exchange)))),
+            Next::Forward(terms) => {
+                let side = StreamSide::new(body, terms.body, terms.body_max, upload);
+                Box::pin(answer(exchange, terms, side))
+            }
+        }
     }
 }
 
-/// Answers one request.
+/// Answers one request by what a target answers. All that is known of it at once is worked out
+/// before: what this future holds, every stream holds until its answer begins.
 async fn answer(
-    worker: Rc<Worker>,
-    connection: Rc<Connection>,
-    request: Request<Incoming>,
-    stream: StreamTask,
-    upload: Option<Upload>,
-) -> Response<AnswerBody> {
-    let (head, body) = request.into_parts();
-    let view = HttpHead::new(&head.method, &head.uri, &head.headers, !body.is_end_stream());
-    let Arrival { exchange, next } = handler::arrive(&worker, &connection, &view, Some(stream));
-    drop(head);
-    let terms = match next {
-        Next::Reply(reply) => return AnswerBody::own(reply, &exchange),
-        Next::Forward(terms) => terms,
-    };
-    let mut side = StreamSide::new(body, terms.body, terms.body_max, upload);
+    exchange: Rc<Exchange>,
+    terms: Terms,
+    mut side: StreamSide,
+) -> Result<Response<AnswerBody>, Infallible> {
     let mut call = None;
-    match forward::forward(&exchange, &terms, &mut side, &mut call).await {
+    let answered = forward::forward(&exchange, &terms, &mut side, &mut call).await;
+    Ok(match answered {
         Ok(()) => side.into_response(call, exchange),
         Err(fault) => {
             let reply = reply::to_fault(fault, &exchange);
             AnswerBody::own(reply, &exchange)
         }
-    }
+    })
 }
 
 /// Runs the streams of one HTTP/2 connection, on its worker, and tells each request its task: hyper
