@@ -16,15 +16,23 @@ pub(crate) const TICK: Duration = Duration::from_millis(100);
 
 /// Something with a deadline.
 pub(crate) trait Watched {
-    /// Called at every tick.
-    fn tick(&self, now: Instant);
+    /// Called at a tick. Returns until when no tick need look at it, unless it is
+    /// [roused](Watch::rouse); `None`: the next one must.
+    fn tick(&self, now: Instant) -> Option<Instant>;
 }
 
 /// Everything on this worker that has a deadline.
 pub(crate) struct Clock {
-    watched: RefCell<Slab<Weak<dyn Watched>>>,
+    watched: RefCell<Slab<Entry>>,
     /// The last tick, by both clocks.
     last: Cell<(Instant, SystemTime)>,
+}
+
+/// What a tick sees of the many that rest: a glance at a row of these, and not at each of them in its
+/// own corner of the memory.
+struct Entry {
+    watched: Weak<dyn Watched>,
+    rests_until: Option<Instant>,
 }
 
 /// Ends the watch when dropped.
@@ -47,8 +55,9 @@ impl Clock {
         make: impl FnOnce(Watch) -> T,
     ) -> Rc<T> {
         Rc::new_cyclic(|weak: &Weak<T>| {
-            let weak: Weak<dyn Watched> = weak.clone();
-            let key = self.watched.borrow_mut().insert(weak);
+            let watched: Weak<dyn Watched> = weak.clone();
+            let entry = Entry { watched, rests_until: None };
+            let key = self.watched.borrow_mut().insert(entry);
             make(Watch { clock: Rc::clone(self), key })
         })
     }
@@ -78,18 +87,36 @@ impl Clock {
         self.watched.borrow().len()
     }
 
-    /// Looks at every deadline.
-    pub(crate) fn tick(&self, now: Instant) {
+    /// Looks at the deadlines: at those of all, or only of what does not rest.
+    pub(crate) fn tick(&self, now: Instant, all: bool) {
         self.last.set((now, SystemTime::now()));
+        let is_due = |entry: &Entry| all || entry.rests_until.is_none_or(|until| until <= now);
         // Collected first: a tick may end what it looks at, which changes the slab.
-        let all: Vec<Weak<dyn Watched>> = self
+        let due: Vec<(usize, Weak<dyn Watched>)> = self
             .watched
             .borrow()
             .iter()
-            .map(|(_, weak)| Weak::clone(weak))
+            .filter(|(_, entry)| is_due(entry))
+            .map(|(key, entry)| (key, Weak::clone(&entry.watched)))
             .collect();
-        for watched in all.iter().filter_map(Weak::upgrade) {
-            watched.tick(now);
+        for (key, watched) in due {
+            let Some(rests_until) = watched.upgrade().map(|watched| watched.tick(now)) else {
+                continue;
+            };
+            if let Some(entry) = self.watched.borrow_mut().get_mut(key)
+                && entry.watched.ptr_eq(&watched)
+            {
+                entry.rests_until = rests_until;
+            }
+        }
+    }
+}
+
+impl Watch {
+    /// The next tick must look at it: it has another deadline than it rests until.
+    pub(crate) fn rouse(&self) {
+        if let Some(entry) = self.clock.watched.borrow_mut().get_mut(self.key) {
+            entry.rests_until = None;
         }
     }
 }
@@ -107,24 +134,49 @@ mod tests {
 
     struct Counter {
         ticks: Cell<u32>,
-        _watch: Watch,
+        rests_until: Cell<Option<Instant>>,
+        watch: Watch,
     }
 
     impl Watched for Counter {
-        fn tick(&self, _now: Instant) {
+        fn tick(&self, _now: Instant) -> Option<Instant> {
             self.ticks.set(self.ticks.get() + 1);
+            self.rests_until.get()
         }
+    }
+
+    fn watched(clock: &Rc<Clock>) -> Rc<Counter> {
+        let (ticks, rests_until) = (Cell::new(0), Cell::new(None));
+        clock.watch(|watch| Counter { ticks, rests_until, watch })
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_watched_is_looked_at_until_it_drops() {
         let clock = Rc::new(Clock::default());
-        let counter = clock.watch(|watch| Counter { ticks: Cell::new(0), _watch: watch });
-        clock.tick(Instant::now());
-        clock.tick(Instant::now());
+        let counter = watched(&clock);
+        clock.tick(Instant::now(), false);
+        clock.tick(Instant::now(), false);
         assert_eq!((counter.ticks.get(), clock.len()), (2, 1));
         drop(counter);
-        clock.tick(Instant::now());
+        clock.tick(Instant::now(), false);
         assert_eq!(clock.len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_rests_is_left_alone_until_its_time_or_until_it_is_roused() {
+        let clock = Rc::new(Clock::default());
+        let counter = watched(&clock);
+        let later = Instant::now() + Duration::from_secs(60);
+        counter.rests_until.set(Some(later));
+        let ticks_at = |now, all| {
+            clock.tick(now, all);
+            counter.ticks.get()
+        };
+        assert_eq!(ticks_at(Instant::now(), false), 1);
+        assert_eq!(ticks_at(later - TICK, false), 1);
+        assert_eq!(ticks_at(later - TICK, true), 2);
+        counter.watch.rouse();
+        assert_eq!(ticks_at(later - TICK, false), 3);
+        assert_eq!(ticks_at(later, false), 4);
     }
 }

@@ -83,7 +83,7 @@ pub(crate) struct Connection {
     send_patience: Cell<Option<Instant>>,
     ending: Cell<Option<Ending>>,
     waker: RefCell<Option<Waker>>,
-    _watch: Watch,
+    watch: Watch,
 }
 
 impl Connection {
@@ -113,7 +113,7 @@ impl Connection {
             send_patience: Cell::new(None),
             ending: Cell::new(None),
             waker: RefCell::new(None),
-            _watch: watch,
+            watch,
         })
     }
 
@@ -129,6 +129,7 @@ impl Connection {
 
     /// A request begins. It ends with [`end_request`](Self::end_request).
     pub(crate) fn begin_request(&self) {
+        self.watch.rouse();
         self.serving.set(self.serving.get() + 1);
         self.served.set(true);
         self.phase.set(Phase::Serving);
@@ -148,6 +149,7 @@ impl Connection {
     /// Ends as idle again after `grace`, whatever the idle time is.
     pub(crate) fn idle_until(&self, grace: Duration) {
         self.patience.set(Some(self.worker.clock.deadline(grace)));
+        self.watch.rouse();
     }
 
     /// How long the client may take nothing, from the route of the request now being answered.
@@ -184,6 +186,7 @@ impl Connection {
             self.phase.set(Phase::Head);
             self.patience
                 .set(Some(self.worker.clock.deadline(self.timeouts.request_header)));
+            self.watch.rouse();
         }
     }
 
@@ -197,12 +200,13 @@ impl Connection {
         if self.send_patience.get().is_none() {
             self.send_patience
                 .set(Some(self.worker.clock.deadline(self.send_timeout.get())));
+            self.watch.rouse();
         }
     }
 }
 
 impl Watched for Connection {
-    fn tick(&self, now: Instant) {
+    fn tick(&self, now: Instant) -> Option<Instant> {
         if self.send_patience.get().is_some_and(|at| at <= now) {
             self.send_patience.set(None);
             self.end(Ending::SendTimeout);
@@ -222,6 +226,8 @@ impl Watched for Connection {
                 self.end(Ending::Shutdown);
             }
         }
+        let at_rest = self.serving.get() == 0 && self.send_patience.get().is_none();
+        self.patience.get().filter(|_| at_rest)
     }
 }
 

@@ -316,7 +316,7 @@ impl Exchange {
 }
 
 impl Watched for Exchange {
-    fn tick(&self, now: Instant) {
+    fn tick(&self, now: Instant) -> Option<Instant> {
         let cut = self
             .lease
             .borrow()
@@ -329,6 +329,8 @@ impl Watched for Exchange {
             self.end(self.waiting_for.get());
             self.reset_stream();
         }
+        // Its pool may be cut at any time.
+        None
     }
 }
 

@@ -207,7 +207,10 @@ async fn tick(worker: Rc<Worker>) {
     let mut reaped = Instant::now();
     loop {
         let now = ticks.tick().await;
-        worker.clock.tick(now);
+        // Whoever rests has nothing to wait for but the end of the proxy.
+        worker
+            .clock
+            .tick(now, worker.stage.get() >= Stage::Graceful);
         // Also without traffic: a worker must not hold an old snapshot for longer than a tick.
         let seen = worker.view.load();
         worker.log.flush();
@@ -239,5 +242,5 @@ async fn finish(worker: &Rc<Worker>, stopping: &mut Stopping) {
         () = stopping.reached(Stage::Now) => {}
     }
     worker.stage.set(Stage::Now);
-    worker.clock.tick(Instant::now());
+    worker.clock.tick(Instant::now(), true);
 }
