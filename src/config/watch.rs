@@ -25,6 +25,7 @@ use notify::Watcher as _;
 use notify::event::AccessKind;
 use notify::event::AccessMode;
 use notify::event::ModifyKind;
+use notify::recommended_watcher;
 use sha2::Digest;
 use sha2::Sha256;
 use tokio::sync::Notify;
@@ -72,7 +73,7 @@ impl Watch {
                 ear.notify_one();
             }
         };
-        let events = notify::recommended_watcher(listener)
+        let events = recommended_watcher(listener)
             .inspect_err(|why| {
                 tracing::warn!(
                     "no file system events: {why}; files are compared every 5 s instead"

@@ -105,7 +105,7 @@ fn first_told(work: impl FnOnce(&Path)) -> EventKind {
     let path = folder.path().join("proxy.yaml");
     fs::write(&path, "one").unwrap();
     let (tell, told) = std::sync::mpsc::channel();
-    let mut events = notify::recommended_watcher(tell).unwrap();
+    let mut events = recommended_watcher(tell).unwrap();
     events
         .watch(folder.path(), RecursiveMode::NonRecursive)
         .unwrap();
