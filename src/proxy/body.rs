@@ -21,6 +21,7 @@ use crate::http1::framing::Framing;
 use crate::http1::head::ResponseHead;
 use crate::http1::rewrite::response_fields;
 use crate::model::fault::Fault;
+use crate::net::pipe::Pipe;
 use crate::proxy::downstream::BodyState;
 use crate::proxy::downstream::Downstream;
 use crate::proxy::exchange::Exchange;
@@ -116,6 +117,7 @@ impl Downstream for StreamSide {
         cx: &mut Context<'_>,
         exchange: &Exchange,
         out: &mut Vec<u8>,
+        _by_pipe: bool,
     ) -> Poll<Result<(), Fault>> {
         while out.is_empty() && self.state != BodyState::Taken {
             let frame = ready!(Pin::new(&mut self.source).poll_frame(cx));
@@ -127,6 +129,10 @@ impl Downstream for StreamSide {
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    fn pipe(&mut self) -> Option<&mut Pipe> {
+        None
     }
 
     fn poll_gone(&mut self, _cx: &mut Context<'_>) -> Poll<()> {

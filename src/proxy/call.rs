@@ -16,6 +16,7 @@ use crate::http1::head::Fields;
 use crate::http1::head::HeadLimits;
 use crate::http1::head::Parsed;
 use crate::model::fault::Fault;
+use crate::net::pipe::Pipe;
 use crate::proxy::buffers::Buffer;
 use crate::proxy::buffers::poll_read_scratch;
 use crate::proxy::buffers::with_fields;
@@ -150,6 +151,8 @@ impl Call {
         while self.upload == Upload::Going {
             if self.has_unsent(asked) {
                 ready!(self.poll_send(cx, exchange, asked));
+            } else if let Some(pipe) = down.pipe() {
+                ready!(self.poll_drain(cx, exchange, pipe));
             } else if matches!(down.body(), BodyState::Empty | BodyState::Taken) {
                 self.upload = Upload::Passed;
                 self.out = Buffer::default();
@@ -162,11 +165,31 @@ impl Call {
 
     /// Waits for the target to take more of what there is.
     fn poll_send(&mut self, cx: &mut Context<'_>, exchange: &Exchange, asked: &Asked) -> Poll<()> {
-        let Poll::Ready(wrote) = self.poll_write(cx, asked) else {
+        let wrote = self.poll_write(cx, asked);
+        self.took(wrote, exchange)
+    }
+
+    /// Waits for the target to take more of what a pipe holds.
+    fn poll_drain(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &Exchange,
+        pipe: &mut Pipe,
+    ) -> Poll<()> {
+        let moved = match self.connection.stream.tcp() {
+            Some(to) => pipe.poll_drain(cx, to).map(|moved| moved.is_ok()),
+            None => Poll::Ready(false),
+        };
+        self.took(moved, exchange)
+    }
+
+    /// Whether the target took something is a sign of its life.
+    fn took(&mut self, took: Poll<bool>, exchange: &Exchange) -> Poll<()> {
+        let Poll::Ready(took) = took else {
             exchange.wait_on(Fault::ResponseTimeout, exchange.timeouts().response);
             return Poll::Pending;
         };
-        if wrote {
+        if took {
             exchange.rest();
         } else {
             self.upload = Upload::Broken;
@@ -182,7 +205,8 @@ impl Call {
         down: &mut D,
     ) -> Poll<Result<(), Fault>> {
         self.next_of_body();
-        let Poll::Ready(came) = down.poll_body(cx, exchange, &mut self.out) else {
+        let by_pipe = self.connection.stream.tcp().is_some();
+        let Poll::Ready(came) = down.poll_body(cx, exchange, &mut self.out, by_pipe) else {
             exchange.wait_on(Fault::BodyTimeout, exchange.timeouts().request_body);
             return Poll::Pending;
         };

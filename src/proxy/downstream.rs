@@ -6,6 +6,7 @@ use std::task::Poll;
 
 use crate::http1::head::ResponseHead;
 use crate::model::fault::Fault;
+use crate::net::pipe::Pipe;
 use crate::proxy::exchange::Exchange;
 
 /// How far a request's body has come.
@@ -26,7 +27,8 @@ pub(crate) trait Downstream {
     /// How far the request's body has come.
     fn body(&self) -> BodyState;
 
-    /// Appends more of the request's body to `out`, framed for the target.
+    /// Appends more of the request's body to `out`, framed for the target. For a target that takes it
+    /// from a pipe, much content that goes on as it is fills [`pipe`](Self::pipe) instead.
     ///
     /// # Errors
     ///
@@ -36,7 +38,11 @@ pub(crate) trait Downstream {
         cx: &mut Context<'_>,
         exchange: &Exchange,
         out: &mut Vec<u8>,
+        by_pipe: bool,
     ) -> Poll<Result<(), Fault>>;
+
+    /// The pipe that holds content for the target, as long as it does.
+    fn pipe(&mut self) -> Option<&mut Pipe>;
 
     /// Ready once the client has gone. Only asked while nothing more of its body is awaited.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;

@@ -18,7 +18,7 @@ use crate::proxy::exchange::Exchange;
 use crate::proxy::server::side::Side;
 
 /// How much must be to come for splice(2) to be worth its pipe.
-const SPLICE_MIN: u64 = 64 * 1024;
+pub(super) const SPLICE_MIN: u64 = 64 * 1024;
 
 impl<S: Transport> Side<S> {
     /// Passes the answer on to its last byte. `call` is let go of as soon as the target has said

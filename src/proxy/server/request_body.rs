@@ -1,11 +1,18 @@
 //! A request's body over HTTP/1: out of the client's framing, into the one for the target.
 
+use std::task::Context;
+use std::task::Poll;
+
+use tokio::net::TcpStream;
+
 use crate::http1::chunked::Decoder;
 use crate::http1::chunked::Encoder;
 use crate::http1::framing::Framing;
 use crate::model::fault::Fault;
+use crate::net::pipe::Pipe;
 use crate::proxy::downstream::BodyState;
 use crate::proxy::exchange::Exchange;
+use crate::proxy::server::deliver::SPLICE_MIN;
 
 /// A request's body: as it comes, and as it is sent on.
 pub(super) struct RequestBody {
@@ -15,6 +22,8 @@ pub(super) struct RequestBody {
     limit: Option<u64>,
     /// How far it has come.
     pub(super) state: BodyState,
+    /// What goes on by splice(2).
+    pub(super) pipe: Option<Pipe>,
 }
 
 impl RequestBody {
@@ -24,7 +33,29 @@ impl RequestBody {
             Framing::None | Framing::Length(0) => BodyState::Empty,
             Framing::Length(_) | Framing::Chunked | Framing::UntilClose => BodyState::Whole,
         };
-        Self { source: Decoder::new(framing), onward: Encoder::new(framing), limit, state }
+        let (source, onward) = (Decoder::new(framing), Encoder::new(framing));
+        Self { source, onward, limit, state, pipe: None }
+    }
+
+    /// Takes more of a body of which much is left into the empty pipe. `None`: it does not go on as
+    /// it is, or not much of it is left, or no descriptor.
+    pub(super) fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &TcpStream,
+        exchange: &Exchange,
+    ) -> Option<Poll<Result<(), Fault>>> {
+        let left = self.source.left().filter(|left| *left >= SPLICE_MIN)?;
+        let pipe = match &mut self.pipe {
+            Some(pipe) => pipe,
+            None => self.pipe.insert(Pipe::take().ok()?),
+        };
+        let Poll::Ready(moved) = pipe.poll_fill(cx, from, left) else { return Some(Poll::Pending) };
+        let Ok(moved @ 1..) = moved else { return Some(Poll::Ready(Err(Fault::BodyBroken))) };
+        self.source.skip(moved);
+        self.state = if self.source.is_done() { BodyState::Taken } else { BodyState::Begun };
+        let moved = usize::try_from(moved).unwrap_or(usize::MAX);
+        Some(Poll::Ready(self.count(moved, exchange)))
     }
 
     fn pass_on(
@@ -33,11 +64,16 @@ impl RequestBody {
         exchange: &Exchange,
         out: &mut Vec<u8>,
     ) -> Result<(), Fault> {
-        let sum = exchange.has_received(data.len());
+        self.count(data.len(), exchange)?;
+        self.onward.push(data, out);
+        Ok(())
+    }
+
+    fn count(&self, bytes: usize, exchange: &Exchange) -> Result<(), Fault> {
+        let sum = exchange.has_received(bytes);
         if self.limit.is_some_and(|limit| sum > limit) {
             return Err(Fault::BodyTooLarge);
         }
-        self.onward.push(data, out);
         Ok(())
     }
 

@@ -94,6 +94,7 @@ impl<S: Transport> Side<S> {
         self.out = Buffer::default();
         self.transfer = None;
         self.pipe = None;
+        self.body.pipe = None;
         self.is_unseen = !self.pending.is_empty();
         if self.pending.is_empty() {
             self.pending = Vec::new();
@@ -247,11 +248,17 @@ impl<S: Transport> Downstream for Side<S> {
         cx: &mut Context<'_>,
         exchange: &Exchange,
         out: &mut Vec<u8>,
+        by_pipe: bool,
     ) -> Poll<Result<(), Fault>> {
         let Self { stream, pending, body, .. } = self;
         if !pending.is_empty() {
             let used = body.take(pending, exchange, out)?;
             pending.drain(..used);
+        }
+        if let (true, true, Some(from)) = (by_pipe, out.is_empty(), stream.plain())
+            && let Some(filled) = body.poll_fill(cx, from, exchange)
+        {
+            return filled;
         }
         while out.is_empty() && body.state != BodyState::Taken {
             let read = poll_read_scratch(stream, cx, |bytes| {
@@ -260,6 +267,10 @@ impl<S: Transport> Downstream for Side<S> {
             ready!(read).map_err(|_gone| Fault::BodyBroken)??;
         }
         Poll::Ready(Ok(()))
+    }
+
+    fn pipe(&mut self) -> Option<&mut Pipe> {
+        self.body.pipe.as_mut().filter(|pipe| pipe.holds() > 0)
     }
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
