@@ -21,6 +21,7 @@ use tokio::time::sleep;
 use tokio::time::timeout;
 use tokio::time::timeout_at;
 
+use crate::net::direct;
 use crate::net::sockets::keepalive;
 
 /// How soon a Unix socket whose queue is full is tried again.
@@ -152,8 +153,8 @@ impl AsyncRead for Stream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tcp(stream) => direct::poll_read(stream, cx, buf),
+            Self::Unix(stream) => direct::poll_read(stream, cx, buf),
         }
     }
 }
@@ -165,8 +166,8 @@ impl AsyncWrite for Stream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tcp(stream) => direct::poll_write(stream, cx, buf),
+            Self::Unix(stream) => direct::poll_write(stream, cx, buf),
         }
     }
 

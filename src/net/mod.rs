@@ -2,6 +2,7 @@
 
 pub mod certs;
 pub mod dial;
+mod direct;
 pub mod handshake;
 pub mod limits;
 pub mod listen;

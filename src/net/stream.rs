@@ -1,6 +1,7 @@
 //! A client's byte stream as the rest of the proxy sees it, plaintext or TLS.
 
 mod outgoing;
+pub mod plain;
 mod records;
 mod session;
 #[cfg(test)]
@@ -9,14 +10,11 @@ pub(crate) mod testing;
 mod tests;
 pub mod tls;
 
-use std::io;
 use std::task::Context;
 use std::task::Poll;
-use std::task::ready;
 
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
-use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 
 /// What a client did while nothing was read from it.
@@ -46,29 +44,4 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin {
 
     /// Gives back every buffer that a later write can do without: for a connection that goes idle.
     fn rest(&mut self);
-}
-
-impl Transport for TcpStream {
-    fn socket(&self) -> &TcpStream {
-        self
-    }
-
-    fn plain(&self) -> Option<&TcpStream> {
-        Some(self)
-    }
-
-    fn poll_hangup(&mut self, cx: &mut Context<'_>) -> Poll<Hangup> {
-        let mut byte = [0; 1];
-        let peeked: io::Result<usize> = ready!(self.poll_peek(cx, &mut ReadBuf::new(&mut byte)));
-        Poll::Ready(match peeked {
-            Ok(0) | Err(_) => Hangup::Gone,
-            Ok(_) => Hangup::Sent,
-        })
-    }
-
-    fn unsent(&self) -> usize {
-        0
-    }
-
-    fn rest(&mut self) {}
 }

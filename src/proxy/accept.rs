@@ -25,6 +25,7 @@ use tokio::time::timeout;
 use crate::model::settings::Limits;
 use crate::net::handshake;
 use crate::net::listen::Listener;
+use crate::net::stream::plain::PlainStream;
 use crate::net::stream::tls::TlsStream;
 use crate::net::tls::Tls;
 use crate::observe::metrics::ClientError;
@@ -248,6 +249,7 @@ fn take(worker: &Rc<Worker>, context: &Rc<ListenerContext>, stream: TcpStream, p
     let held = (Open::count(&worker), connected, admitted);
     let Some(tls) = tls else {
         let connection = Connection::open(&worker, context, client, None, false);
+        let stream = PlainStream::new(stream);
         let served = server::http1::serve(worker, connection, stream, &settings.limits, held);
         drop(tokio::task::spawn_local(served));
         return;

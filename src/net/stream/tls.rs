@@ -15,6 +15,7 @@ use tokio::io::AsyncWrite;
 use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 
+use crate::net::direct;
 use crate::net::stream::Hangup;
 use crate::net::stream::Transport;
 use crate::net::stream::outgoing::Outgoing;
@@ -108,7 +109,7 @@ impl TlsStream {
     /// Sends as much of what is sealed as the socket takes. Ready once it took all.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.out.sealed().is_empty() {
-            let sent = Pin::new(&mut self.socket).poll_write(cx, self.out.sealed());
+            let sent = direct::poll_write(&self.socket, cx, self.out.sealed());
             self.blocked = sent.is_pending();
             match ready!(sent)? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -123,7 +124,7 @@ impl TlsStream {
     fn send_unasked(&mut self) {
         if mem::take(&mut self.unasked)
             && !self.out.sealed().is_empty()
-            && let Ok(sent) = self.socket.try_write(self.out.sealed())
+            && let Ok(sent) = direct::write_now(&self.socket, self.out.sealed())
         {
             self.out.sent(sent);
         }
@@ -244,7 +245,7 @@ impl TlsStream {
         with_scratch(|scratch| {
             let limit = useful.min(scratch.len());
             let mut fresh = ReadBuf::new(scratch.get_mut(..limit).unwrap_or_default());
-            ready!(Pin::new(&mut self.socket).poll_read(cx, &mut fresh))?;
+            ready!(direct::poll_read(&self.socket, cx, &mut fresh))?;
             if fresh.filled().is_empty() {
                 self.end = Some(End::Cut);
                 return Poll::Ready(Ok(()));

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use crate::net::stream::Hangup;
 use crate::net::stream::Transport;
+use crate::net::stream::plain::PlainStream;
 use crate::net::stream::testing::connected;
 use crate::net::stream::testing::site;
 use crate::net::stream::testing::sockets;
@@ -114,7 +115,8 @@ async fn a_hangup_wakes_who_waits_for_it() {
 
 #[tokio::test]
 async fn on_plaintext_a_hangup_is_the_same() {
-    let (mut far, mut near) = sockets().await;
+    let (mut far, near) = sockets().await;
+    let mut near = PlainStream::new(near);
     assert!(nothing_happened(&mut near));
     far.write_all(b"x").await.unwrap();
     assert_eq!(hangup(&mut near).await, Hangup::Sent);

@@ -1,0 +1,225 @@
+//! Reading from and writing to a socket: tried at once, and waited for only where the kernel says so.
+//! Knows nothing of what the bytes mean.
+//!
+//! A task that is woken finds its socket ready nearly always, and what it writes fits. To register
+//! with the runtime first, as its own `poll_read` and `poll_write` do, costs more than the attempt.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::task::Context;
+use std::task::Poll;
+use std::task::ready;
+
+use rustix::net::RecvFlags;
+use rustix::net::SendFlags;
+use rustix::net::recv;
+use rustix::net::send;
+use tokio::io::Interest;
+use tokio::io::ReadBuf;
+use tokio::net::TcpStream;
+use tokio::net::UnixStream;
+use tokio::task::coop::poll_proceed;
+
+/// A socket of the runtime's.
+pub(in crate::net) trait Socket: AsFd {
+    /// Does `io` unless the runtime knows that it would block.
+    fn try_io<R>(&self, on: Interest, io: impl FnOnce() -> io::Result<R>) -> io::Result<R>;
+
+    /// Ready once there may be something to read.
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Ready once there may be room to write.
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+macro_rules! socket {
+    ($stream:ident) => {
+        impl Socket for $stream {
+            fn try_io<R>(&self, on: Interest, io: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
+                self.try_io(on, io)
+            }
+
+            fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                self.poll_read_ready(cx)
+            }
+
+            fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                self.poll_write_ready(cx)
+            }
+        }
+    };
+}
+
+socket!(TcpStream);
+socket!(UnixStream);
+
+/// As [`AsyncRead::poll_read`](tokio::io::AsyncRead::poll_read).
+#[inline]
+pub(in crate::net) fn poll_read(
+    socket: &impl Socket,
+    cx: &mut Context<'_>,
+    buffer: &mut ReadBuf<'_>,
+) -> Poll<io::Result<()>> {
+    // A peer that always has something for us must let others have their turn.
+    let coop = ready!(poll_proceed(cx));
+    loop {
+        match read_now(socket, buffer) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                ready!(socket.poll_read_ready(cx))?;
+            }
+            done => {
+                coop.made_progress();
+                return Poll::Ready(done);
+            }
+        }
+    }
+}
+
+/// As [`AsyncWrite::poll_write`](tokio::io::AsyncWrite::poll_write).
+#[inline]
+pub(in crate::net) fn poll_write(
+    socket: &impl Socket,
+    cx: &mut Context<'_>,
+    bytes: &[u8],
+) -> Poll<io::Result<usize>> {
+    let coop = ready!(poll_proceed(cx));
+    loop {
+        match write_now(socket, bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                ready!(socket.poll_write_ready(cx))?;
+            }
+            done => {
+                coop.made_progress();
+                return Poll::Ready(done);
+            }
+        }
+    }
+}
+
+fn read_now(socket: &impl Socket, buffer: &mut ReadBuf<'_>) -> io::Result<()> {
+    let room = buffer.initialize_unfilled();
+    let most = room.len();
+    let mut read = None;
+    let tried = socket.try_io(Interest::READABLE, || {
+        let (_, count) = recv(socket, room, RecvFlags::empty())?;
+        read = Some(count);
+        said_all(count, most)
+    });
+    let Some(count) = read else { return tried };
+    buffer.advance(count);
+    Ok(())
+}
+
+/// Writes what the socket takes at once.
+///
+/// # Errors
+///
+/// `WouldBlock` where it takes nothing, or what the kernel says.
+pub(in crate::net) fn write_now(socket: &impl Socket, bytes: &[u8]) -> io::Result<usize> {
+    let mut sent = None;
+    let tried = socket.try_io(Interest::WRITABLE, || {
+        let count = send(socket, bytes, SendFlags::NOSIGNAL)?;
+        sent = Some(count);
+        said_all(count, bytes.len())
+    });
+    sent.map_or_else(|| tried.map(|()| 0), Ok)
+}
+
+/// Less than was asked for is all there is for now: with this error the runtime takes note, and the
+/// next attempt does not ask the kernel only to hear the same. That the end was reached stays known.
+fn said_all(count: usize, of: usize) -> io::Result<()> {
+    if 0 < count && count < of { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use tokio::io::AsyncReadExt;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (one, other) = tokio::join!(TcpStream::connect(address), listener.accept());
+        (one.unwrap(), other.unwrap().0)
+    }
+
+    async fn read(socket: &TcpStream, room: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; room];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        poll_fn(|cx| poll_read(socket, cx, &mut buffer)).await?;
+        let read = buffer.filled().to_vec();
+        Ok(read)
+    }
+
+    #[tokio::test]
+    async fn bytes_come_in_order_whether_they_fill_the_room_or_not_and_then_the_end() {
+        let (near, mut far) = pair().await;
+        let (seen, ()) = tokio::join!(read(&near, 4), async {
+            far.write_all(b"abcdefg").await.unwrap();
+        });
+        let mut all = seen.unwrap();
+        while all.len() < 7 {
+            all.extend(read(&near, 4).await.unwrap());
+        }
+        assert_eq!(all, b"abcdefg");
+        far.write_all(b"h").await.unwrap();
+        assert_eq!(read(&near, 4).await.unwrap(), b"h");
+        drop(far);
+        assert_eq!(read(&near, 4).await.unwrap(), b"");
+        assert_eq!(read(&near, 4).await.unwrap(), b"");
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_takes_no_more_is_waited_for() {
+        let (near, mut far) = pair().await;
+        let bytes = vec![b'x'; 256 * 1024];
+        let mut left = 64 * bytes.len();
+        let writing = async {
+            while left > 0 {
+                let some = bytes.get(..left.min(bytes.len())).unwrap();
+                left -= poll_fn(|cx| poll_write(&near, cx, some)).await.unwrap();
+            }
+        };
+        let reading = async {
+            let mut all = vec![0; 64 * bytes.len()];
+            far.read_exact(&mut all).await.unwrap();
+            all.iter().all(|byte| *byte == b'x')
+        };
+        assert!(tokio::join!(writing, reading).1);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_always_has_something_lets_others_have_their_turn() {
+        let (near, mut far) = pair().await;
+        far.write_all(&[0; 4096]).await.unwrap();
+        let mut turns = 0;
+        let reading = async {
+            for _ in 0..4096 {
+                read(&near, 1).await.unwrap();
+            }
+        };
+        let others = async {
+            loop {
+                turns += 1;
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! { () = reading => {} () = others => {} }
+        assert!(turns > 4, "{turns} turns");
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_is_gone_is_an_error_and_no_signal() {
+        let (near, far) = pair().await;
+        drop(far);
+        let failed = async {
+            while poll_fn(|cx| poll_write(&near, cx, b"x")).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        failed.await;
+    }
+}

@@ -1,0 +1,95 @@
+//! A client's plaintext connection.
+
+use std::io;
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::task::Context;
+use std::task::Poll;
+use std::task::ready;
+
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::io::ReadBuf;
+use tokio::net::TcpStream;
+
+use crate::net::direct;
+use crate::net::stream::Hangup;
+use crate::net::stream::Transport;
+
+/// A client's plaintext connection.
+#[derive(Debug)]
+pub struct PlainStream(TcpStream);
+
+impl PlainStream {
+    /// The connection over this socket.
+    #[must_use]
+    pub fn new(socket: TcpStream) -> Self {
+        Self(socket)
+    }
+}
+
+impl Transport for PlainStream {
+    fn socket(&self) -> &TcpStream {
+        &self.0
+    }
+
+    fn plain(&self) -> Option<&TcpStream> {
+        Some(&self.0)
+    }
+
+    fn poll_hangup(&mut self, cx: &mut Context<'_>) -> Poll<Hangup> {
+        let mut byte = [0; 1];
+        let peeked: io::Result<usize> = ready!(self.0.poll_peek(cx, &mut ReadBuf::new(&mut byte)));
+        Poll::Ready(match peeked {
+            Ok(0) | Err(_) => Hangup::Gone,
+            Ok(_) => Hangup::Sent,
+        })
+    }
+
+    fn unsent(&self) -> usize {
+        0
+    }
+
+    fn rest(&mut self) {}
+}
+
+impl AsyncRead for PlainStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        direct::poll_read(&self.0, cx, buffer)
+    }
+}
+
+impl AsyncWrite for PlainStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        direct::poll_write(&self.0, cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A socket holds nothing back.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
