@@ -4,7 +4,6 @@
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
-use std::time::UNIX_EPOCH;
 
 use proxyd::http1::framing::Framing;
 use proxyd::http1::head::Asked;
@@ -26,6 +25,7 @@ use proxyd::model::settings::Timeouts;
 use proxyd::model::target::Target;
 use proxyd::observe::access::AccessLog;
 use proxyd::observe::access::Entry;
+use proxyd::observe::access::Fixed;
 use proxyd::observe::metrics::Metrics;
 
 /// How often each step is done: enough that what happens once in many (a buffer that is handed over)
@@ -231,18 +231,20 @@ fn log() -> std::io::Result<()> {
         AccessLogSettings { to: LogDestination::File("/dev/null".into()), format: LogFormat::Json };
     let log = AccessLog::open(&settings, Metrics::new("0"))?;
     let writer = log.writer();
+    let place = Fixed::target("app", "green", "10.0.0.1:80");
+    let listener = Fixed::listener("0.0.0.0:443");
     for at in 0..TIMES {
-        let at = UNIX_EPOCH + Duration::from_micros(1_795_464_000_000_000 + 125 * at as u64);
-        step::log_a_line(&writer, black_box(&entry(at)));
+        let at = Duration::from_micros(1_795_464_000_000_000 + 125 * at as u64);
+        step::log_a_line(&writer, black_box(&entry(at, &place, &listener)));
     }
     drop(writer);
     Ok(())
 }
 
-fn entry(at: std::time::SystemTime) -> Entry<'static> {
+fn entry<'a>(at: Duration, place: &'a Fixed, listener: &'a Fixed) -> Entry<'a> {
     Entry {
         at,
-        client: std::net::Ipv4Addr::new(192, 0, 2, 17).into(),
+        client: "192.0.2.17",
         method: b"GET",
         scheme: "https",
         host: b"app500.example.com",
@@ -251,9 +253,7 @@ fn entry(at: std::time::SystemTime) -> Entry<'static> {
         status: 200,
         bytes_in: 0,
         bytes_out: 1043,
-        upstream: "app",
-        colour: "green",
-        target_address: "10.0.0.1:80",
+        place,
         attempts: 1,
         connect: None,
         first_byte: Some(Duration::from_micros(8120)),
@@ -264,6 +264,6 @@ fn entry(at: std::time::SystemTime) -> Entry<'static> {
         referer: Some(b"https://app500.example.com/orders"),
         user_agent: Some(b"Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0"),
         generation: 8,
-        listener: "0.0.0.0:443",
+        listener,
     }
 }

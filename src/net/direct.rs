@@ -10,6 +10,7 @@ use std::task::Context;
 use std::task::Poll;
 use std::task::ready;
 
+use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use rustix::net::SendFlags;
 use rustix::net::recv;
@@ -63,14 +64,19 @@ pub(in crate::net) fn poll_read(
     // A peer that always has something for us must let others have their turn.
     let coop = ready!(poll_proceed(cx));
     loop {
-        match read_now(socket, buffer) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                ready!(socket.poll_read_ready(cx))?;
-            }
-            done => {
+        let room = buffer.initialize_unfilled();
+        let most = room.len();
+        let read = attempt(socket, Interest::READABLE, most, || {
+            recv(socket, room, RecvFlags::empty()).map(|(_, count)| count)
+        });
+        match read {
+            Ok(count) => {
                 coop.made_progress();
-                return Poll::Ready(done);
+                buffer.advance(count);
+                return Poll::Ready(Ok(()));
             }
+            Err(Some(error)) => return Poll::Ready(Err(error)),
+            Err(None) => ready!(socket.poll_read_ready(cx))?,
         }
     }
 }
@@ -84,30 +90,15 @@ pub(in crate::net) fn poll_write(
 ) -> Poll<io::Result<usize>> {
     let coop = ready!(poll_proceed(cx));
     loop {
-        match write_now(socket, bytes) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                ready!(socket.poll_write_ready(cx))?;
-            }
-            done => {
+        match attempt_write(socket, bytes) {
+            Ok(count) => {
                 coop.made_progress();
-                return Poll::Ready(done);
+                return Poll::Ready(Ok(count));
             }
+            Err(Some(error)) => return Poll::Ready(Err(error)),
+            Err(None) => ready!(socket.poll_write_ready(cx))?,
         }
     }
-}
-
-fn read_now(socket: &impl Socket, buffer: &mut ReadBuf<'_>) -> io::Result<()> {
-    let room = buffer.initialize_unfilled();
-    let most = room.len();
-    let mut read = None;
-    let tried = socket.try_io(Interest::READABLE, || {
-        let (_, count) = recv(socket, room, RecvFlags::empty())?;
-        read = Some(count);
-        said_all(count, most)
-    });
-    let Some(count) = read else { return tried };
-    buffer.advance(count);
-    Ok(())
 }
 
 /// Writes what the socket takes at once.
@@ -116,19 +107,39 @@ fn read_now(socket: &impl Socket, buffer: &mut ReadBuf<'_>) -> io::Result<()> {
 ///
 /// `WouldBlock` where it takes nothing, or what the kernel says.
 pub(in crate::net) fn write_now(socket: &impl Socket, bytes: &[u8]) -> io::Result<usize> {
-    let mut sent = None;
-    let tried = socket.try_io(Interest::WRITABLE, || {
-        let count = send(socket, bytes, SendFlags::NOSIGNAL)?;
-        sent = Some(count);
-        said_all(count, bytes.len())
-    });
-    sent.map_or_else(|| tried.map(|()| 0), Ok)
+    attempt_write(socket, bytes)
+        .map_err(|error| error.unwrap_or_else(|| io::ErrorKind::WouldBlock.into()))
 }
 
-/// Less than was asked for is all there is for now: with this error the runtime takes note, and the
-/// next attempt does not ask the kernel only to hear the same. That the end was reached stays known.
-fn said_all(count: usize, of: usize) -> io::Result<()> {
-    if 0 < count && count < of { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+#[inline]
+fn attempt_write(socket: &impl Socket, bytes: &[u8]) -> Result<usize, Option<io::Error>> {
+    attempt(socket, Interest::WRITABLE, bytes.len(), || send(socket, bytes, SendFlags::NOSIGNAL))
+}
+
+/// Tries to move up to `most` bytes; no error says that it would block.
+///
+/// Fewer than `most` are all there is for now: with `WouldBlock` the runtime takes note, and the next
+/// attempt does not ask the kernel only to hear the same. That an end was reached stays known.
+#[inline(always)]
+fn attempt(
+    socket: &impl Socket,
+    on: Interest,
+    most: usize,
+    io: impl FnOnce() -> Result<usize, Errno>,
+) -> Result<usize, Option<io::Error>> {
+    let mut moved = Err(None);
+    let _noted: io::Result<()> = socket.try_io(on, || match io() {
+        Ok(count) => {
+            moved = Ok(count);
+            if 0 < count && count < most { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        }
+        Err(Errno::WOULDBLOCK) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(error) => {
+            moved = Err(Some(error.into()));
+            Ok(())
+        }
+    });
+    moved
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ pub fn rfc3339_millis(at: SystemTime) -> String {
 }
 
 /// Whole seconds since 1970, and the milliseconds within the second.
-pub(super) fn seconds_and_millis(at: SystemTime) -> (u64, u32) {
+fn seconds_and_millis(at: SystemTime) -> (u64, u32) {
     let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
     (since.as_secs(), since.subsec_millis())
 }

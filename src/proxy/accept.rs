@@ -28,6 +28,7 @@ use crate::net::listen::Listener;
 use crate::net::stream::plain::PlainStream;
 use crate::net::stream::tls::TlsStream;
 use crate::net::tls::Tls;
+use crate::observe::access::Fixed;
 use crate::observe::metrics::ClientError;
 use crate::observe::metrics::ConnectionOutcome;
 use crate::observe::metrics::HandshakeOutcome;
@@ -123,6 +124,8 @@ impl Drop for Admitted {
 pub(crate) struct ListenerContext {
     /// As in the file: the metric label.
     pub(crate) name: String,
+    /// How the access log names it.
+    pub(crate) logged: Fixed,
     /// Where its connections are counted.
     pub(crate) meters: ListenerMeters,
     address: SocketAddr,
@@ -134,8 +137,10 @@ pub(crate) struct ListenerContext {
 impl ListenerContext {
     /// A listener, and the port of the first one with TLS.
     pub(crate) fn new(listener: &Listener, meters: ListenerMeters, https: Option<u16>) -> Self {
+        let name = listener.bind.to_string();
         Self {
-            name: listener.bind.to_string(),
+            logged: Fixed::listener(&name),
+            name,
             meters,
             address: listener.address,
             redirect_to_https: Cell::new(listener.redirect_to_https),

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::rc::Weak;
 use std::time::Duration;
 use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
 
 use slab::Slab;
 use tokio::time::Instant;
@@ -24,8 +25,8 @@ pub(crate) trait Watched {
 /// Everything on this worker that has a deadline.
 pub(crate) struct Clock {
     watched: RefCell<Slab<Entry>>,
-    /// The last tick, by both clocks.
-    last: Cell<(Instant, SystemTime)>,
+    /// The last tick, by both clocks: the wall clock's as the time since 1970.
+    last: Cell<(Instant, Duration)>,
 }
 
 /// What a tick sees of the many that rest: a glance at a row of these, and not at each of them in its
@@ -43,9 +44,16 @@ pub(crate) struct Watch {
 
 impl Default for Clock {
     fn default() -> Self {
-        let last = Cell::new((Instant::now(), SystemTime::now()));
+        let last = Cell::new((Instant::now(), since_1970()));
         Self { watched: RefCell::default(), last }
     }
+}
+
+/// A clock that stands before 1970 reads as 1970.
+fn since_1970() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
 }
 
 impl Clock {
@@ -73,12 +81,12 @@ impl Clock {
         self.last.get().0
     }
 
-    /// What the wall clock showed at `at`, a moment around the last tick.
-    pub(crate) fn wall(&self, at: Instant) -> SystemTime {
+    /// What the wall clock showed at `at`, a moment around the last tick, since 1970.
+    pub(crate) fn wall(&self, at: Instant) -> Duration {
         let (last, wall) = self.last.get();
         match at.checked_duration_since(last) {
             Some(since) => wall + since,
-            None => wall - last.duration_since(at),
+            None => wall.saturating_sub(last.duration_since(at)),
         }
     }
 
@@ -89,7 +97,7 @@ impl Clock {
 
     /// Looks at the deadlines: at those of all, or only of what does not rest.
     pub(crate) fn tick(&self, now: Instant, all: bool) {
-        self.last.set((now, SystemTime::now()));
+        self.last.set((now, since_1970()));
         let is_due = |entry: &Entry| all || entry.rests_until.is_none_or(|until| until <= now);
         // Collected first: a tick may end what it looks at, which changes the slab.
         let due: Vec<(usize, Weak<dyn Watched>)> = self

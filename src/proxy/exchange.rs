@@ -68,7 +68,10 @@ pub(crate) struct Exchange {
     bytes_out: Cell<u64>,
     attempts: Cell<u32>,
     connect: Cell<Option<Duration>>,
-    first_byte: Cell<Option<Duration>>,
+    /// When the head of the target's answer had come.
+    answered: Cell<Option<Instant>>,
+    /// All of it had come by then, and was sent on in the same turn.
+    at_once: Cell<bool>,
     _watch: Watch,
 }
 
@@ -103,7 +106,8 @@ impl Exchange {
             bytes_out: Cell::new(0),
             attempts: Cell::new(0),
             connect: Cell::new(None),
-            first_byte: Cell::new(None),
+            answered: Cell::new(None),
+            at_once: Cell::new(false),
             _watch: watch,
         })
     }
@@ -149,8 +153,11 @@ impl Exchange {
             .and_then(|pool| pool.targets.get(self.target.get()?));
         if let Some(target) = target {
             // A little too old rather than too young, at no look at a clock.
-            let answered = self.first_byte.get().map(|after| self.began + after);
-            let since = self.worker.clock.last().max(answered.unwrap_or(self.began));
+            let since = self
+                .worker
+                .clock
+                .last()
+                .max(self.answered.get().unwrap_or(self.began));
             self.worker.idle.put(target.id, connection, since);
         }
     }
@@ -208,7 +215,7 @@ impl Exchange {
         self.status.set(status);
         self.by_target.set(by_target);
         if by_target {
-            self.first_byte.set(Some(self.began.elapsed()));
+            self.answered.set(Some(Instant::now()));
         }
         self.wait_for_client();
     }
@@ -217,6 +224,20 @@ impl Exchange {
     pub(crate) fn complete(&self) {
         self.complete.set(true);
         self.rest();
+    }
+
+    /// As [`complete`](Self::complete), in the turn in which the head of the answer came: that is
+    /// the time then, too, but for the system call that sent it. A look at the clock less.
+    pub(crate) fn complete_at_once(&self) {
+        self.at_once.set(true);
+        self.complete();
+    }
+
+    fn took(&self) -> Duration {
+        match self.answered.get() {
+            Some(answered) if self.at_once.get() => answered.saturating_duration_since(self.began),
+            Some(_) | None => self.began.elapsed(),
+        }
     }
 
     /// Bytes of the request body that have come.
@@ -336,7 +357,7 @@ impl Watched for Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        let took = self.began.elapsed();
+        let took = self.took();
         let (outcome, fault) = self.verdict();
         let status = if self.status.get() == 0 { CLIENT_CLOSED_REQUEST } else { self.status.get() };
         match self.pool.borrow().as_ref() {

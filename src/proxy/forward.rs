@@ -101,7 +101,7 @@ async fn attempt<D: Downstream>(
     target: &Target,
     fresh_only: bool,
 ) -> Result<(), Missed> {
-    let age = if terms.idempotent { Duration::MAX } else { FRESH_ENOUGH };
+    let age = (!terms.idempotent).then_some(FRESH_ENOUGH);
     let idle = &exchange.worker.idle;
     let reused = if fresh_only { None } else { idle.take(target.id, exchange.began, age) };
     let connection = match reused {

@@ -73,12 +73,13 @@ impl IdleConnections {
         Self { by_target: RefCell::default(), per_target_max: Cell::new(per_target_max) }
     }
 
-    /// The connection to this target that was used last, if it was used within `age` of `now`.
+    /// The connection to this target that was used last, if it was used within `age` of `now`; `None`:
+    /// of any age.
     pub(crate) fn take(
         &self,
         target: u64,
         now: Instant,
-        age: Duration,
+        age: Option<Duration>,
     ) -> Option<TargetConnection> {
         let mut by_target = self.by_target.borrow_mut();
         let idle = by_target.get_mut(&target)?;
@@ -86,7 +87,7 @@ impl IdleConnections {
             if !last.stream.is_quiet() {
                 continue;
             }
-            if now.duration_since(last.since) > age {
+            if age.is_some_and(|age| now.duration_since(last.since) > age) {
                 idle.push(last);
                 return None;
             }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::model::pool::Pool;
 use crate::model::snapshot::Snapshot;
+use crate::observe::access::Fixed;
 use crate::observe::metrics::Metrics;
 use crate::observe::metrics::PoolMeters;
 use crate::observe::metrics::TargetMeters;
@@ -24,6 +25,8 @@ pub(crate) struct WorkerPool {
     pub(crate) meters: PoolMeters,
     /// Where its targets' errors are counted, in the order of the targets.
     pub(crate) target_meters: Vec<TargetMeters>,
+    /// How the log names its targets, in the same order, and then no target.
+    places: Vec<Fixed>,
 }
 
 /// One snapshot as one worker sees it.
@@ -45,6 +48,29 @@ impl Deref for WorkerPool {
 
     fn deref(&self) -> &Pool {
         &self.pool
+    }
+}
+
+impl WorkerPool {
+    /// How the log names this target, or that none was tried.
+    pub(crate) fn place(&self, target: Option<usize>) -> Option<&Fixed> {
+        self.places.get(target.unwrap_or(self.targets.len()))
+    }
+
+    fn new(pool: &Arc<Pool>, metrics: &Metrics) -> Self {
+        let names = pool.targets.iter().map(|target| &*target.name).chain([""]);
+        Self {
+            pool: Arc::clone(pool),
+            meters: metrics.pool(pool),
+            target_meters: pool
+                .targets
+                .iter()
+                .map(|target| metrics.target(pool, target))
+                .collect(),
+            places: names
+                .map(|name| Fixed::target(&pool.upstream, pool.colour_label(), name))
+                .collect(),
+        }
     }
 }
 
@@ -93,15 +119,7 @@ fn see(snapshot: &Arc<Snapshot>, before: Option<&Seen>, metrics: &Metrics) -> Rc
         .iter()
         .map(|upstream| {
             let pool = upstream.pick();
-            known(pool).unwrap_or_else(|| {
-                let meters = metrics.pool(pool);
-                let target_meters = pool
-                    .targets
-                    .iter()
-                    .map(|target| metrics.target(pool, target))
-                    .collect();
-                Rc::new(WorkerPool { pool: Arc::clone(pool), meters, target_meters })
-            })
+            known(pool).unwrap_or_else(|| Rc::new(WorkerPool::new(pool, metrics)))
         })
         .collect();
     Rc::new(Seen { snapshot: Arc::clone(snapshot), picks })

@@ -24,6 +24,7 @@ use crate::model::snapshot::Snapshot;
 use crate::net::handshake::Turns;
 use crate::net::listen::Listener;
 use crate::observe::access::AccessWriter;
+use crate::observe::access::Fixed;
 use crate::observe::metrics::Metrics;
 use crate::observe::metrics::PoolMeters;
 use crate::proxy::accept;
@@ -88,6 +89,8 @@ pub(crate) struct Worker {
     pub(crate) unrouted: PoolMeters,
     /// Where to log requests.
     pub(crate) log: AccessWriter,
+    /// How the log says that a request was sent nowhere.
+    pub(crate) nowhere: Fixed,
     /// How far the stop has come.
     pub(crate) stage: Cell<Stage>,
     /// Since when the worker takes nothing new.
@@ -153,6 +156,7 @@ async fn run(parts: WorkerParts) {
         unrouted: metrics.unrouted(),
         metrics,
         log,
+        nowhere: Fixed::target("", "", ""),
         stage: Cell::new(Stage::Running),
         stopping_since: Cell::new(None),
         open: Cell::new(0),

@@ -9,6 +9,9 @@ use crate::http1::scan;
 /// How many fields have room on the stack.
 const INLINE: usize = 24;
 
+/// Lines of which is known whether they may be sent on unseen.
+const ODD_BITS: usize = u64::BITS as usize;
+
 /// Room for the fields of one head: on the stack, and on the heap only for a head that has more
 /// than 24. To make one costs next to nothing.
 pub struct Fields {
@@ -21,6 +24,9 @@ pub struct Fields {
 pub struct FieldLines<'h, 'b> {
     pub(super) head: &'b [u8],
     pub(super) spots: &'h [Spot],
+    /// Which of the first 64 must be looked at one by one before they are sent on, a bit for each;
+    /// those behind them must.
+    odd: u64,
 }
 
 /// One field line: its name and its value as they came, without the white space around them.
@@ -112,7 +118,7 @@ impl Default for Fields {
 
 impl<'h, 'b> FieldLines<'h, 'b> {
     /// Reads the lines from `at` on, and the blank line after them, into `room`: as many as
-    /// `max`. Shows each to `see`.
+    /// `max`. Shows each to `see`, which says whether it may be sent on unseen.
     ///
     /// Every line ends with CRLF, is not folded, and has no white space before its colon
     /// (RFC 9112 §2.2, §5).
@@ -122,12 +128,13 @@ impl<'h, 'b> FieldLines<'h, 'b> {
         mut at: usize,
         room: &'h mut Fields,
         max: usize,
-        mut see: impl FnMut(Known, &'b [u8]),
+        mut see: impl FnMut(Known, &'b [u8]) -> bool,
     ) -> Result<Self, Unread> {
         // Places are numbers of 32 bits; no limit of a head is as large.
         let bytes = bytes.get(..u32::MAX as usize).unwrap_or(bytes);
         let mut marks = Marks::new(bytes, at);
         let mut count = 0;
+        let mut odd = 0;
         loop {
             let colon = marks.next();
             let (name, after) = match bytes
@@ -137,7 +144,7 @@ impl<'h, 'b> FieldLines<'h, 'b> {
                 Some((name, [b':', after @ ..])) => (name, after),
                 Some(([], [b'\r', b'\n', ..])) => {
                     let head = bytes.get(..at + 2).unwrap_or(bytes);
-                    return Ok(Self { head, spots: room.kept(count) });
+                    return Ok(Self { head, spots: room.kept(count), odd });
                 }
                 Some(_) | None => return Err(no_field(bytes.get(at..).unwrap_or_default())),
             };
@@ -155,7 +162,10 @@ impl<'h, 'b> FieldLines<'h, 'b> {
                     (value.trim_ascii_end(), line_end - value.len(), false)
                 }
             };
-            see(known, value);
+            let passes = see(known, value) && clean;
+            if count < ODD_BITS {
+                odd |= u64::from(!passes) << count;
+            }
             let spot = Spot {
                 name: place(at),
                 colon: place(colon),
@@ -170,6 +180,41 @@ impl<'h, 'b> FieldLines<'h, 'b> {
         }
     }
 
+    /// How many lines in front may be sent on unseen.
+    #[inline]
+    fn passing(&self) -> usize {
+        (self.odd.trailing_zeros() as usize)
+            .min(self.spots.len())
+            .min(ODD_BITS)
+    }
+
+    /// Leaves out so many in front, at most [`ODD_BITS`].
+    #[inline]
+    fn skip_lines(&mut self, count: usize) {
+        self.spots = self.spots.get(count..).unwrap_or_default();
+        // Whoever is beyond the bits must be looked at.
+        self.odd = match u32::try_from(count) {
+            Ok(count @ 0..64) => self.odd >> count | !(u64::MAX >> count),
+            Ok(_) | Err(_) => u64::MAX,
+        };
+    }
+
+    /// The lines in front that may be sent on unseen, as one piece of the head from its first byte to
+    /// the byte after its last; none if the first must be looked at. Leaves them out.
+    #[inline]
+    pub(in crate::http1) fn take_passing(&mut self) -> Option<(usize, usize)> {
+        let count = self.passing();
+        let first = self.spots.first().filter(|_| count > 0)?;
+        let start = first.name as usize;
+        // The blank line is behind the last one.
+        let end = match self.spots.get(count) {
+            Some(next) => next.name as usize,
+            None => self.head.len().saturating_sub(2),
+        };
+        self.skip_lines(count);
+        Some((start, end))
+    }
+
     /// The whole head in which they stand, from its first line to the blank line.
     #[inline]
     pub(in crate::http1) fn received(&self) -> &'b [u8] {
@@ -182,8 +227,8 @@ impl<'b> Iterator for FieldLines<'_, 'b> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let (spot, rest) = self.spots.split_first()?;
-        self.spots = rest;
+        let spot = self.spots.first()?;
+        self.skip_lines(1);
         let part = |start: u32, end: u32| {
             self.head
                 .get(start as usize..end as usize)
@@ -291,7 +336,7 @@ mod tests {
 
     fn read(text: &[u8]) -> Result<usize, Unread> {
         let mut room = Fields::new();
-        FieldLines::read(text, 0, &mut room, 100, |_, _| {}).map(|fields| fields.len())
+        FieldLines::read(text, 0, &mut room, 100, |_, _| true).map(|fields| fields.len())
     }
 
     #[test]
@@ -318,7 +363,7 @@ mod tests {
             let names: Vec<String> = (0..count).map(|n| format!("a{n}")).collect();
             let lines: String = names.iter().map(|name| format!("{name}: 1\r\n")).collect();
             let text = lines + "\r\n";
-            let fields = FieldLines::read(text.as_bytes(), 0, &mut room, 100, |_, _| {});
+            let fields = FieldLines::read(text.as_bytes(), 0, &mut room, 100, |_, _| true);
             let read: Vec<_> = fields.into_iter().flatten().map(|line| line.name).collect();
             assert_eq!(read, names.iter().map(String::as_bytes).collect::<Vec<_>>());
         }
@@ -329,7 +374,7 @@ mod tests {
         let is_clean = |line: &str| {
             let text = format!("{line}\r\n\r\n");
             let mut room = Fields::new();
-            let fields = FieldLines::read(text.as_bytes(), 0, &mut room, 1, |_, _| {});
+            let fields = FieldLines::read(text.as_bytes(), 0, &mut room, 1, |_, _| true);
             fields.is_ok_and(|mut fields| fields.next().is_some_and(|line| line.clean().is_some()))
         };
         for line in ["a: b", "a: b c", "a: \u{e4}", "a: b\tc", "a: :"] {

@@ -12,6 +12,7 @@ use crate::http1::head::lines::Unread;
 use crate::http1::head::target;
 use crate::http1::names::Known;
 use crate::http1::names::is_token_byte;
+use crate::http1::names::passes_onward;
 use crate::http1::names::words;
 use crate::http1::scan;
 use crate::model::fault::Fault;
@@ -145,7 +146,10 @@ pub fn request<'h, 'b>(
         return Err(Fault::TargetTooLong);
     }
     let mut seen = Seen::default();
-    let see = |name, value| seen.add(name, value);
+    let see = |name, value| {
+        seen.add(name, value);
+        passes_onward(name)
+    };
     match FieldLines::read(head, line.end, room, limits.fields, see) {
         Ok(fields) if before + fields.head.len() > limits.bytes => Err(Fault::HeadTooLarge),
         Ok(fields) => judge(before, &line, &seen, fields).map(Parsed::Whole),

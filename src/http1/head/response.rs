@@ -11,6 +11,7 @@ use crate::http1::head::connection::Connection;
 use crate::http1::head::lines::Unread;
 use crate::http1::head::lines::split_line;
 use crate::http1::names::Known;
+use crate::http1::names::passes_homeward;
 use crate::model::fault::Fault;
 
 /// What the answer answers: it decides whether there can be content.
@@ -74,7 +75,10 @@ pub fn response<'h, 'b>(
     to: Asked,
 ) -> Result<Parsed<ResponseHead<'h, 'b>>, Fault> {
     let mut seen = Seen::default();
-    let see = |name, value| seen.add(name, value);
+    let see = |name, value| {
+        seen.add(name, value);
+        passes_homeward(name)
+    };
     let read = Line::read(bytes).and_then(|line| {
         FieldLines::read(bytes, line.end, room, limits.fields, see).map(|fields| (line, fields))
     });

@@ -24,6 +24,12 @@ pub struct ClientFacts {
 }
 
 impl ClientFacts {
+    /// The address as text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// A client at `address`, connected to `port` of this machine.
     #[must_use]
     pub fn new(address: IpAddr, port: u16, tls: bool, trusted: bool) -> Self {

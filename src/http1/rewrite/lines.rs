@@ -20,6 +20,13 @@ pub trait Lines<'f>: Clone {
     /// Each of them.
     fn each(&self) -> impl Iterator<Item = Self::Line> + Clone;
 
+    /// Shows them in order, without the first `skip`: runs of lines that pass as they came whole, and
+    /// every other line by itself. With `closely` every line by itself.
+    #[inline]
+    fn show(&self, skip: usize, _closely: bool, to: &mut impl Look<'f, Self::Line>) {
+        one_by_one(self.each(), skip, to);
+    }
+
     /// How many bytes they need at most.
     fn room(&self) -> usize;
 
@@ -31,6 +38,29 @@ pub trait Lines<'f>: Clone {
     /// Whether the head begins exactly as it would be written.
     fn opening(&self, _onward: &Onward<'_>) -> Option<Opening> {
         None
+    }
+}
+
+/// What looks at fields.
+pub trait Look<'f, L> {
+    /// These bytes of the head are lines that pass as they came.
+    fn pass(&mut self, start: usize, end: usize);
+
+    /// This line is to be looked at; `rest` are all those behind it.
+    fn line(&mut self, line: L, rest: &(impl Iterator<Item = L> + Clone));
+}
+
+#[inline]
+fn one_by_one<'f, L>(
+    mut rest: impl Iterator<Item = L> + Clone,
+    skip: usize,
+    to: &mut impl Look<'f, L>,
+) {
+    for _ in 0..skip {
+        rest.next();
+    }
+    while let Some(line) = rest.next() {
+        to.line(line, &rest);
     }
 }
 
@@ -96,6 +126,24 @@ impl<'f> Lines<'f> for FieldLines<'_, 'f> {
     }
 
     #[inline]
+    fn show(&self, skip: usize, closely: bool, to: &mut impl Look<'f, Self::Line>) {
+        if closely {
+            return one_by_one(self.each(), skip, to);
+        }
+        let mut rest = self.clone();
+        for _ in 0..skip {
+            rest.next();
+        }
+        loop {
+            if let Some((start, end)) = rest.take_passing() {
+                to.pass(start, end);
+            }
+            let Some(line) = rest.next() else { return };
+            to.line(line, &rest);
+        }
+    }
+
+    #[inline]
     fn room(&self) -> usize {
         // A line may get a space that it had not.
         self.received().len() + self.len()
@@ -113,6 +161,11 @@ impl<'f> Lines<'f> for &RequestHead<'_, 'f> {
     #[inline]
     fn each(&self) -> impl Iterator<Item = Self::Line> + Clone {
         self.fields.clone()
+    }
+
+    #[inline]
+    fn show(&self, skip: usize, closely: bool, to: &mut impl Look<'f, Self::Line>) {
+        self.fields.show(skip, closely, to);
     }
 
     #[inline]

@@ -7,19 +7,21 @@ mod forwarding;
 mod lines;
 mod request;
 mod response;
+mod span;
 
 pub use client::ClientFacts;
 pub use lines::Line;
 pub use lines::Lines;
+pub use lines::Look;
 pub use lines::Opening;
-pub use request::Marks;
 pub use request::Onward;
-pub use request::Span;
 pub use request::request;
 pub use response::ConnectionLine;
 pub use response::Homeward;
 pub use response::response;
 pub use response::response_fields;
+pub use span::Marks;
+pub use span::Span;
 
 use crate::http1::head::Clean;
 use crate::http1::names;
@@ -54,6 +56,12 @@ impl<'f> Nominated<'f> {
         Self { names }
     }
 
+    /// Whether there are any.
+    #[inline]
+    fn any(&self) -> bool {
+        !self.names.is_empty()
+    }
+
     #[inline]
     fn has(&self, name: &[u8]) -> bool {
         self.names.iter().any(|n| n.eq_ignore_ascii_case(name))
@@ -78,11 +86,17 @@ impl Run {
     /// Adds a line; writes what there was if the line does not stand right behind it.
     #[inline]
     fn add(&mut self, out: &mut Vec<u8>, head: &[u8], line: Clean) {
-        if self.end != line.start {
+        self.extend(out, head, line.start, line.end);
+    }
+
+    /// Adds all lines between two places.
+    #[inline]
+    fn extend(&mut self, out: &mut Vec<u8>, head: &[u8], start: usize, end: usize) {
+        if self.end != start {
             self.write(out, head);
-            self.start = line.start;
+            self.start = start;
         }
-        self.end = line.end;
+        self.end = end;
     }
 
     /// Writes the lines.

@@ -6,9 +6,12 @@ use crate::http1::names::Known;
 use crate::http1::rewrite::ClientFacts;
 use crate::http1::rewrite::Line;
 use crate::http1::rewrite::Lines;
+use crate::http1::rewrite::Look;
+use crate::http1::rewrite::Marks;
 use crate::http1::rewrite::Nominated;
 use crate::http1::rewrite::Opening;
 use crate::http1::rewrite::Run;
+use crate::http1::rewrite::Span;
 use crate::http1::rewrite::forwarding;
 use crate::http1::rewrite::forwarding::Claimed;
 use crate::http1::rewrite::line;
@@ -40,32 +43,6 @@ pub struct Onward<'a> {
     pub client: &'a ClientFacts,
 }
 
-/// Where something stands in a buffer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Span {
-    /// The first byte.
-    pub start: u32,
-    /// The byte after the last one.
-    pub end: u32,
-}
-
-/// Where the access log finds what it needs in the head that was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Marks {
-    /// The method.
-    pub method: Span,
-    /// The path and query.
-    pub target: Span,
-    /// The value of `Host`.
-    pub host: Span,
-    /// The value of `X-Request-ID`.
-    pub request_id: Span,
-    /// The first `Referer`.
-    pub referer: Option<Span>,
-    /// The first `User-Agent`.
-    pub user_agent: Option<Span>,
-}
-
 /// A head being written.
 struct Writer<'o, 'a, 'f, F> {
     out: &'o mut Vec<u8>,
@@ -80,19 +57,6 @@ struct Writer<'o, 'a, 'f, F> {
     has_id: bool,
     has_length: bool,
     has_cookie: bool,
-}
-
-impl Span {
-    /// The bytes, in the buffer that the span was made for; empty in one that is shorter.
-    #[must_use]
-    pub fn of(self, buffer: &[u8]) -> &[u8] {
-        let range = usize::try_from(self.start)
-            .ok()
-            .zip(usize::try_from(self.end).ok());
-        range
-            .and_then(|(start, end)| buffer.get(start..end))
-            .unwrap_or_default()
-    }
 }
 
 /// Appends the head to send to `out`, made from the `fields` as received; the blank line that ends
@@ -117,22 +81,33 @@ pub fn request<'f>(out: &mut Vec<u8>, onward: &Onward<'_>, fields: impl Lines<'f
         has_cookie: false,
     };
     writer.reserve();
-    let mut rest = fields.each();
+    let mut opened = 0;
     match fields.opening(onward) {
         Some(opening) => {
             writer.open(&opening);
-            rest.next();
+            opened = 1;
         }
         None => writer.start(),
     }
-    while let Some(line) = rest.next() {
-        if !writer.nominated.has(line.name()) {
-            writer.field(line, &rest);
-        }
-    }
+    let closely = writer.nominated.any();
+    fields.show(opened, closely, &mut writer);
     writer.pause();
     writer.end();
     writer.marks
+}
+
+impl<'f, F: Lines<'f>> Look<'f, F::Line> for Writer<'_, '_, 'f, F> {
+    #[inline]
+    fn pass(&mut self, start: usize, end: usize) {
+        self.run.extend(self.out, self.fields.head(), start, end);
+    }
+
+    #[inline]
+    fn line(&mut self, line: F::Line, rest: &(impl Iterator<Item = F::Line> + Clone)) {
+        if !self.nominated.has(line.name()) {
+            self.field(line, rest);
+        }
+    }
 }
 
 impl<'f, F: Lines<'f>> Writer<'_, '_, 'f, F> {
@@ -212,36 +187,36 @@ impl<'f, F: Lines<'f>> Writer<'_, '_, 'f, F> {
         let (name, value) = (field.name(), field.value());
         let trusted = self.onward.client.trusted;
         match known {
-            Known::Other | Known::Accept => self.pass(name, value),
+            Known::Other | Known::Accept => self.write(name, value),
             Known::UserAgent => {
-                let span = self.line(name, value);
+                let span = self.mark(name, value);
                 self.marks.user_agent.get_or_insert(span);
             }
             Known::Referer => {
-                let span = self.line(name, value);
+                let span = self.mark(name, value);
                 self.marks.referer.get_or_insert(span);
             }
             Known::Cookie => self.cookie(field, rest),
             Known::ContentLength => self.length(name),
-            Known::Expect if self.onward.expects_continue => self.pass(name, value),
+            Known::Expect if self.onward.expects_continue => self.write(name, value),
             Known::XRequestId => self.request_id(name),
             Known::XForwardedHost if trusted => {
                 self.claimed.host = true;
-                self.pass(name, value);
+                self.write(name, value);
             }
             Known::XForwardedPort if trusted => {
                 self.claimed.port = true;
-                self.pass(name, value);
+                self.write(name, value);
             }
             Known::XForwardedProto if trusted => {
                 self.claimed.proto = true;
-                self.pass(name, value);
+                self.write(name, value);
             }
             Known::XRealIp if trusted => {
                 self.claimed.real_ip = true;
-                self.pass(name, value);
+                self.write(name, value);
             }
-            Known::XForwardedOther if trusted => self.pass(name, value),
+            Known::XForwardedOther if trusted => self.write(name, value),
             // Ends here, is written elsewhere, or is a claim of somebody who is not believed.
             Known::Connection
             | Known::Expect
@@ -300,7 +275,7 @@ impl<'f, F: Lines<'f>> Writer<'_, '_, 'f, F> {
     fn request_id(&mut self, name: &[u8]) {
         if !self.has_id {
             self.has_id = true;
-            self.marks.request_id = self.line(name, self.onward.request_id);
+            self.marks.request_id = self.mark(name, self.onward.request_id);
         }
     }
 
@@ -356,13 +331,13 @@ impl<'f, F: Lines<'f>> Writer<'_, '_, 'f, F> {
     }
 
     /// Writes a field line.
-    fn pass(&mut self, name: &[u8], value: &[u8]) {
+    fn write(&mut self, name: &[u8], value: &[u8]) {
         self.pause();
         line(self.out, name, value);
     }
 
     /// Writes a field line and says where its value stands.
-    fn line(&mut self, name: &[u8], value: &[u8]) -> Span {
+    fn mark(&mut self, name: &[u8], value: &[u8]) -> Span {
         self.pause();
         self.out.extend_from_slice(name);
         self.out.extend_from_slice(b": ");

@@ -6,6 +6,7 @@ use crate::http1::names::is_hop_by_hop;
 use crate::http1::names::known;
 use crate::http1::rewrite::Line;
 use crate::http1::rewrite::Lines;
+use crate::http1::rewrite::Look;
 use crate::http1::rewrite::Nominated;
 use crate::http1::rewrite::Run;
 use crate::http1::rewrite::line;
@@ -54,28 +55,49 @@ pub fn response<'f>(out: &mut Vec<u8>, homeward: &Homeward<'_>, fields: impl Lin
     const NAMES_AND_NUMBERS: usize = 160;
     out.reserve(fields.room() + homeward.reason.len() + NAMES_AND_NUMBERS);
     status_line(out, homeward.status, homeward.reason);
-    let mut length = length_to_say(homeward);
     let nominated = Nominated::new(homeward.nominates, &fields);
-    let head = fields.head();
-    let mut run = Run::default();
-    for field in fields.each() {
+    let closely = nominated.any();
+    let (head, length) = (fields.head(), length_to_say(homeward));
+    let mut writer = Writer { out, head, run: Run::default(), nominated, length };
+    fields.show(0, closely, &mut writer);
+    let Writer { out, mut run, length, .. } = writer;
+    run.write(out, head);
+    end(out, homeward, length);
+}
+
+/// A head being written.
+struct Writer<'o, 'f> {
+    out: &'o mut Vec<u8>,
+    head: &'f [u8],
+    /// The lines that pass as they came, and are not written yet.
+    run: Run,
+    nominated: Nominated<'f>,
+    length: Length,
+}
+
+impl<'f, L: Line<'f>> Look<'f, L> for Writer<'_, 'f> {
+    #[inline]
+    fn pass(&mut self, start: usize, end: usize) {
+        self.run.extend(self.out, self.head, start, end);
+    }
+
+    #[inline]
+    fn line(&mut self, field: L, _rest: &(impl Iterator<Item = L> + Clone)) {
         let passes = if field.known() == Known::ContentLength {
             // Of several, the first.
-            std::mem::replace(&mut length, Length::Unsaid) != Length::Unsaid
+            std::mem::replace(&mut self.length, Length::Unsaid) != Length::Unsaid
         } else {
-            !is_hop_by_hop(field.known()) && !nominated.has(field.name())
+            !is_hop_by_hop(field.known()) && !self.nominated.has(field.name())
         };
         match field.clean() {
-            Some(clean) if passes => run.add(out, head, clean),
+            Some(clean) if passes => self.run.add(self.out, self.head, clean),
             None if passes => {
-                run.write(out, head);
-                line(out, field.name(), field.value());
+                self.run.write(self.out, self.head);
+                line(self.out, field.name(), field.value());
             }
             Some(_) | None => {}
         }
     }
-    run.write(out, head);
-    end(out, homeward, length);
 }
 
 /// What becomes of `Content-Length`.

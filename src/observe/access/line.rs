@@ -2,15 +2,14 @@
 //! the worker's buffer, so that a line allocates nothing; whatever a client sends, it stays one line
 //! and valid.
 
-use std::net::IpAddr;
 use std::time::Duration;
-use std::time::SystemTime;
 
 use crate::model::fault::Fault;
 use crate::model::fault::Outcome;
 use crate::observe::access::escape::put_combined;
 use crate::observe::access::escape::put_json;
 use crate::observe::access::escape::put_optional_json;
+use crate::observe::access::fixed::Fixed;
 use crate::observe::access::room::Full;
 use crate::observe::access::room::Room;
 use crate::observe::time;
@@ -18,10 +17,10 @@ use crate::observe::time;
 /// What the access log tells about one request, after its end.
 #[derive(Debug, Clone)]
 pub struct Entry<'a> {
-    /// When the head had been read.
-    pub at: SystemTime,
-    /// The client's address, behind trusted proxies the one that they vouch for.
-    pub client: IpAddr,
+    /// When the head had been read, since 1970.
+    pub at: Duration,
+    /// The client's address as text.
+    pub client: &'a str,
     /// As the client sent it.
     pub method: &'a [u8],
     /// `http` or `https`.
@@ -38,12 +37,8 @@ pub struct Entry<'a> {
     pub bytes_in: u64,
     /// Bytes of the answer's body that were handed to the connection.
     pub bytes_out: u64,
-    /// The upstream; empty if the request got to none.
-    pub upstream: &'a str,
-    /// The colour; empty for a plain pool or none.
-    pub colour: &'a str,
-    /// The last target that was tried; empty if none was.
-    pub target_address: &'a str,
+    /// The upstream, the colour and the last target that was tried ([`Fixed::target`]).
+    pub place: &'a Fixed,
     /// How often the request was sent, or tried to be sent, to a target.
     pub attempts: u32,
     /// How long connecting to that target took; `None` on a connection that was open already.
@@ -64,8 +59,8 @@ pub struct Entry<'a> {
     pub user_agent: Option<&'a [u8]>,
     /// The snapshot that decided.
     pub generation: u64,
-    /// The listener's `bind`.
-    pub listener: &'a str,
+    /// The listener ([`Fixed::listener`]).
+    pub listener: &'a Fixed,
 }
 
 /// A shape of line, with what it need not work out again for each.
@@ -110,12 +105,12 @@ fn json_start(second: u64) -> String {
 }
 
 fn json<'a>(room: Room<'a>, entry: &Entry<'_>, stamp: &mut Stamp) -> Result<Room<'a>, Full> {
-    let (second, millis) = time::seconds_and_millis(entry.at);
+    let (second, millis) = (entry.at.as_secs(), entry.at.subsec_millis());
     let room = room
         .put_slice(stamp.of(second, json_start))?
         .put_thousandth(u64::from(millis))?
         .put(b"Z\",\"client\":\"")?
-        .put_address(entry.client)?
+        .put_slice(entry.client.as_bytes())?
         .put(b"\",\"method\":\"")?;
     let room = put_json(room, entry.method)?;
     let room = put_scheme(room, entry.scheme)?;
@@ -127,10 +122,8 @@ fn json<'a>(room: Room<'a>, entry: &Entry<'_>, stamp: &mut Stamp) -> Result<Room
         .put_number(entry.bytes_in)?
         .put(b",\"bytes_out\":")?
         .put_number(entry.bytes_out)?
-        .put(b",\"upstream\":\"")?;
-    let room = put_json(room, entry.upstream.as_bytes())?.put(b"\",\"colour\":\"")?;
-    let room = put_json(room, entry.colour.as_bytes())?.put(b"\",\"target\":\"")?;
-    let room = put_json(room, entry.target_address.as_bytes())?.put(b"\",\"attempts\":")?;
+        .put(b",")?
+        .put_slice(entry.place.bytes())?;
     let room = put_attempts(room, entry.attempts, entry.connect)?;
     let room = put_optional_millis(room, entry.first_byte)?
         .put(b",\"duration_ms\":")?
@@ -138,11 +131,10 @@ fn json<'a>(room: Room<'a>, entry: &Entry<'_>, stamp: &mut Stamp) -> Result<Room
     let room = put_ending(room, entry.outcome, entry.fault)?;
     let room = put_json(room, entry.request_id)?;
     let room = put_referer(room, entry.referer)?;
-    let room = put_optional_json(room, entry.user_agent)?
+    put_optional_json(room, entry.user_agent)?
         .put(b",\"generation\":")?
         .put_number(entry.generation)?
-        .put(b",\"listener\":\"")?;
-    put_json(room, entry.listener.as_bytes())?.put(b"\"}\n")
+        .put_slice(entry.listener.bytes())
 }
 
 // What is the same in nearly every line is put together with what stands around it, in one piece.
@@ -218,9 +210,9 @@ fn put_optional_millis(room: Room<'_>, duration: Option<Duration>) -> Result<Roo
 /// `$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer"
 /// "$http_user_agent"`, as nginx writes it with its clock in UTC.
 fn combined<'a>(room: Room<'a>, entry: &Entry<'_>, stamp: &mut Stamp) -> Result<Room<'a>, Full> {
-    let (second, _) = time::seconds_and_millis(entry.at);
+    let second = entry.at.as_secs();
     let room = room
-        .put_address(entry.client)?
+        .put_slice(entry.client.as_bytes())?
         .put(b" - - [")?
         .put_slice(stamp.of(second, time::common_log))?
         .put(b"] \"")?;

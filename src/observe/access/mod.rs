@@ -2,6 +2,7 @@
 //! by one thread. A slow disk costs lines, which are counted, and never a request's time.
 
 mod escape;
+mod fixed;
 mod line;
 mod plain;
 mod room;
@@ -34,6 +35,7 @@ use crate::observe::access::sink::Sink;
 use crate::observe::access::sink::Waiting;
 use crate::observe::metrics::Metrics;
 
+pub use crate::observe::access::fixed::Fixed;
 pub use crate::observe::access::line::Entry;
 
 /// A worker's buffer is handed over once it holds so many bytes. Each time wakes the thread that

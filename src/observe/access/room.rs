@@ -1,9 +1,6 @@
 //! The free end of a buffer, into which a line is written from the front. Nothing here allocates: a
 //! line that does not fit says so, and is written again where there is more room.
 
-use std::net::IpAddr;
-use std::net::Ipv4Addr;
-use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use crate::observe::access::plain::copy_short;
@@ -20,11 +17,6 @@ pub(super) struct Room<'a>(&'a mut [u8]);
 
 /// Two digits at a time: half the divisions.
 const PAIRS: [[u8; 2]; 100] = pairs();
-
-/// A part of an IPv4 address with the point behind it, and how long both are.
-const OCTETS: [([u8; 4], u8); 256] = octets();
-
-const HEX: &[u8; 16] = b"0123456789abcdef";
 
 impl<'a> Room<'a> {
     pub(super) fn new(buffer: &'a mut [u8]) -> Self {
@@ -118,77 +110,6 @@ impl<'a> Room<'a> {
         let [_, a, b, c] = four_digits(micros % 1000);
         self.put_number(micros / 1000)?.put(&[b'.', a, b, c])
     }
-
-    /// An IPv4 client of a listener for both families as what it is, not as `::ffff:…`.
-    #[inline]
-    pub(super) fn put_address(self, address: IpAddr) -> Result<Self, Full> {
-        match address {
-            IpAddr::V4(address) => self.put_ipv4(address),
-            IpAddr::V6(address) => match address.to_ipv4_mapped() {
-                Some(address) => self.put_ipv4(address),
-                None => self.put_ipv6(address),
-            },
-        }
-    }
-
-    #[inline]
-    fn put_ipv4(self, address: Ipv4Addr) -> Result<Self, Full> {
-        let [a, b, c, d] = address.octets().map(octet);
-        let room = self.put_first(a.0, a.1)?.put_first(b.0, b.1)?;
-        room.put_first(c.0, c.1)?.put_first(d.0, d.1 - 1)
-    }
-
-    /// As RFC 5952 §4 writes it: no leading zeros, and `::` for the longest run of two or more zeros,
-    /// of equal ones the first. (IPv4 addresses in IPv6's clothes do not get here.)
-    #[inline(never)]
-    fn put_ipv6(self, address: Ipv6Addr) -> Result<Self, Full> {
-        let segments = address.segments();
-        let (start, end) = longest_zeros(&segments);
-        let mut room = self;
-        for (at, segment) in segments.into_iter().enumerate() {
-            if at == start {
-                room = room.put(b"::")?;
-            }
-            if (start..end).contains(&at) {
-                continue;
-            }
-            if at != 0 && at != end {
-                room = room.put(b":")?;
-            }
-            room = room.put_segment(segment)?;
-        }
-        Ok(room)
-    }
-
-    #[inline]
-    fn put_segment(self, segment: u16) -> Result<Self, Full> {
-        let digits = [12, 8, 4, 0].map(|shift| hex(segment >> shift));
-        let zeros = [0x1000, 0x100, 0x10].map(|least| usize::from(segment < least));
-        let zeros = zeros.into_iter().sum::<usize>();
-        let digits = u32::from_le_bytes(digits) >> (8 * zeros);
-        self.put_first(digits.to_le_bytes(), 4 - zeros)
-    }
-}
-
-/// Where the longest run of at least two zeros begins, and where it ends; an empty range behind the
-/// last place if there is none.
-fn longest_zeros(segments: &[u16; 8]) -> (usize, usize) {
-    let mut longest = (8, 8);
-    let mut start = 0;
-    for (at, segment) in segments.iter().enumerate() {
-        if *segment != 0 {
-            start = at + 1;
-        } else if at > start && at + 1 - start > longest.1 - longest.0 {
-            longest = (start, at + 1);
-        }
-    }
-    longest
-}
-
-#[inline(always)]
-fn octet(octet: u8) -> ([u8; 4], usize) {
-    let (text, length) = OCTETS.get(usize::from(octet)).copied().unwrap_or_default();
-    (text, usize::from(length))
 }
 
 /// Of a number below 10,000.
@@ -210,11 +131,6 @@ fn digit(number: u64) -> u8 {
     b'0' + number.to_le_bytes()[0]
 }
 
-/// The last hexadecimal digit, in lower case.
-fn hex(number: u16) -> u8 {
-    HEX.get(usize::from(number & 0xf)).copied().unwrap_or(b'0')
-}
-
 #[expect(
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
@@ -228,29 +144,6 @@ const fn pairs() -> [[u8; 2]; 100] {
         number += 1;
     }
     pairs
-}
-
-#[expect(
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
-    reason = "worked out while compiling, where a place outside is an error"
-)]
-const fn octets() -> [([u8; 4], u8); 256] {
-    let mut octets = [([0; 4], 0); 256];
-    let mut number = 0;
-    while number < 256 {
-        let [a, b, c] = [number / 100, number / 10 % 10, number % 10];
-        let [a, b, c] = [b'0' + a as u8, b'0' + b as u8, b'0' + c as u8];
-        octets[number] = if number < 10 {
-            ([c, b'.', 0, 0], 2)
-        } else if number < 100 {
-            ([b, c, b'.', 0], 3)
-        } else {
-            ([a, b, c, b'.'], 4)
-        };
-        number += 1;
-    }
-    octets
 }
 
 #[cfg(test)]
@@ -339,23 +232,6 @@ mod tests {
         fn numbers_are_written_as_they_are_read(number in any::<u64>(), shift in 0..64_u32) {
             let number = number >> shift;
             prop_assert_eq!(put(|room| room.put_number(number)), number.to_string());
-        }
-
-        #[test]
-        fn addresses_are_written_as_everybody_writes_them(
-            address in any::<IpAddr>(),
-            zeros in any::<u8>(),
-        ) {
-            let address = match address {
-                IpAddr::V6(address) => {
-                    let segments = address.segments();
-                    let sparse = |at| if zeros >> at & 1 == 0 { segments[at] } else { 0 };
-                    IpAddr::from(std::array::from_fn::<u16, 8, _>(sparse))
-                }
-                IpAddr::V4(_) => address,
-            };
-            let text = address.to_canonical().to_string();
-            prop_assert_eq!(put(|room| room.put_address(address)), text);
         }
     }
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::model::fault::Outcome;
 use std::fs;
 use std::path::Path;
-use std::time::UNIX_EPOCH;
+use std::sync::LazyLock;
 
 fn to(path: &Path, format: LogFormat) -> AccessLogSettings {
     AccessLogSettings { to: LogDestination::File(path.to_owned()), format }
@@ -14,10 +14,13 @@ fn off() -> AccessLogSettings {
     AccessLogSettings { to: LogDestination::Off, format: LogFormat::Json }
 }
 
+static PLACE: LazyLock<Fixed> = LazyLock::new(|| Fixed::target("app", "blue", "127.0.0.1:8080"));
+static LISTENER: LazyLock<Fixed> = LazyLock::new(|| Fixed::listener("127.0.0.1:80"));
+
 fn entry(path: &str) -> Entry<'_> {
     Entry {
-        at: UNIX_EPOCH,
-        client: [192, 0, 2, 1].into(),
+        at: Duration::ZERO,
+        client: "192.0.2.1",
         method: b"GET",
         scheme: "http",
         host: b"localhost",
@@ -26,9 +29,7 @@ fn entry(path: &str) -> Entry<'_> {
         status: 200,
         bytes_in: 0,
         bytes_out: 2,
-        upstream: "app",
-        colour: "blue",
-        target_address: "127.0.0.1:8080",
+        place: &PLACE,
         attempts: 1,
         connect: None,
         first_byte: None,
@@ -39,7 +40,7 @@ fn entry(path: &str) -> Entry<'_> {
         referer: None,
         user_agent: None,
         generation: 1,
-        listener: "127.0.0.1:80",
+        listener: &LISTENER,
     }
 }
 

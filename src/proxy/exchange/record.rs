@@ -62,11 +62,10 @@ impl Exchange {
             asked.map_or(&b""[..], |asked| asked.piece(span(&asked.marks)))
         };
         let pool = self.pool.borrow();
-        let at = self.target.get();
-        let address = pool.as_ref().and_then(|pool| pool.targets.get(at?));
+        let place = pool.as_ref().and_then(|pool| pool.place(self.target.get()));
         self.worker.log.write(&Entry {
             at: self.worker.clock.wall(self.began),
-            client: self.connection.client.address,
+            client: self.connection.client.facts.text(),
             method: piece(|marks| marks.method),
             scheme: self.connection.client.scheme,
             host: piece(|marks| marks.host),
@@ -75,12 +74,13 @@ impl Exchange {
             status,
             bytes_in: self.bytes_in.get(),
             bytes_out: self.bytes_out.get(),
-            upstream: pool.as_ref().map_or("", |pool| &pool.upstream),
-            colour: pool.as_ref().map_or("", |pool| pool.colour_label()),
-            target_address: address.map_or("", |target| &target.name),
+            place: place.unwrap_or(&self.worker.nowhere),
             attempts: self.attempts.get(),
             connect: self.connect.get(),
-            first_byte: self.first_byte.get(),
+            first_byte: self
+                .answered
+                .get()
+                .map(|at| at.saturating_duration_since(self.began)),
             took,
             outcome,
             fault,
@@ -88,7 +88,7 @@ impl Exchange {
             referer: asked.and_then(|asked| Some(asked.piece(asked.marks.referer?))),
             user_agent: asked.and_then(|asked| Some(asked.piece(asked.marks.user_agent?))),
             generation: self.generation.get(),
-            listener: &self.connection.listener.name,
+            listener: &self.connection.listener.logged,
         });
     }
 }

@@ -285,10 +285,19 @@ impl<S: Transport> Http1<S> {
             // In a box: no other connection should carry the room for this.
             return Box::pin(self.tunnel(call.take()?, exchange)).await;
         }
-        let delivered = poll_fn(|cx| self.side.poll_deliver(cx, call, &exchange)).await;
-        match delivered {
+        let mut at_once = true;
+        let delivered = poll_fn(|cx| {
+            let delivered = self.side.poll_deliver(cx, call, &exchange);
+            at_once &= delivered.is_ready();
+            delivered
+        });
+        match delivered.await {
             Ok(()) => {
-                exchange.complete();
+                if at_once {
+                    exchange.complete_at_once();
+                } else {
+                    exchange.complete();
+                }
                 self.after(exchange)
             }
             Err(fault) => {
