@@ -27,39 +27,39 @@ impl<'b> Marks<'b> {
     #[inline(always)]
     pub(super) fn next(&mut self) -> usize {
         while self.left == 0 {
-            if !self.look() {
+            if self.next >= self.bytes.len() {
                 return usize::MAX;
             }
+            self.left = look(self.bytes, self.next);
+            self.block = self.next;
+            self.next += BLOCK;
         }
         let place = self.block + self.left.trailing_zeros() as usize;
         self.left &= self.left - 1;
         place
     }
+}
 
-    /// Looks at one block more; `false`: there is none.
-    #[inline(never)]
-    fn look(&mut self) -> bool {
-        let rest = self.bytes.get(self.next..).unwrap_or_default();
-        self.block = self.next;
-        if let Some(block) = rest.first_chunk() {
-            self.left = marks(block);
-            self.next += BLOCK;
-            return true;
-        }
-        self.next = self.bytes.len();
-        self.left = match self.bytes.last_chunk() {
-            // A block that ends where the bytes end, without what was seen before.
-            Some(block) if !rest.is_empty() => marks(block) >> (BLOCK - rest.len()),
-            Some(_) => 0,
-            None => {
-                let mut block = [b' '; BLOCK];
-                if let Some(start) = block.get_mut(..rest.len()) {
-                    start.copy_from_slice(rest);
-                }
-                marks(&block)
+/// The marks in the block that begins at `start`, or in what there is of it.
+///
+/// By value and not inlined, so that whoever asks keeps his place in registers.
+#[inline(never)]
+fn look(bytes: &[u8], start: usize) -> u64 {
+    let rest = bytes.get(start..).unwrap_or_default();
+    if let Some(block) = rest.first_chunk() {
+        return marks(block);
+    }
+    match bytes.last_chunk() {
+        // A block that ends where the bytes end, without what was seen before.
+        Some(block) if !rest.is_empty() => marks(block) >> (BLOCK - rest.len()),
+        Some(_) => 0,
+        None => {
+            let mut block = [b' '; BLOCK];
+            if let Some(start) = block.get_mut(..rest.len()) {
+                start.copy_from_slice(rest);
             }
-        };
-        !rest.is_empty()
+            marks(&block)
+        }
     }
 }
 

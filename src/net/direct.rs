@@ -36,6 +36,7 @@ pub(in crate::net) trait Socket: AsFd {
 macro_rules! socket {
     ($stream:ident) => {
         impl Socket for $stream {
+            #[inline(always)]
             fn try_io<R>(&self, on: Interest, io: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
                 self.try_io(on, io)
             }

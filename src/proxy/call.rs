@@ -129,7 +129,7 @@ impl Call {
         let _later: Poll<()> = down.poll_inform(cx);
         if sent.is_ready() {
             exchange.wait_on(Fault::ResponseTimeout, exchange.timeouts().response);
-            if down.poll_gone(cx).is_ready() {
+            if exchange.is_slow() && down.poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(Fault::ClientGone));
             }
         }

@@ -59,6 +59,8 @@ pub(crate) struct Exchange {
     stream: Option<StreamTask>,
     waiting_until: Cell<Option<Instant>>,
     waiting_for: Cell<Fault>,
+    /// A tick found it waiting: it is none of the many that are over at once.
+    is_slow: Cell<bool>,
     fault: Cell<Option<Fault>>,
     waker: RefCell<Option<Waker>>,
     status: Cell<u16>,
@@ -97,6 +99,7 @@ impl Exchange {
             stream,
             waiting_until: Cell::new(None),
             waiting_for: Cell::new(Fault::Internal),
+            is_slow: Cell::new(false),
             fault: Cell::new(None),
             waker: RefCell::new(None),
             status: Cell::new(0),
@@ -198,6 +201,12 @@ impl Exchange {
         } else {
             self.rest();
         }
+    }
+
+    /// Whether it lasts: a tick has found it, and woken whoever works on it. Then it is worth while to
+    /// watch whether the client is still there, which the many that are over sooner save.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.is_slow.get()
     }
 
     /// What the client is answered; 0 while nothing is.
@@ -349,6 +358,10 @@ impl Watched for Exchange {
         } else if self.waiting_until.get().is_some_and(|at| at <= now) {
             self.end(self.waiting_for.get());
             self.reset_stream();
+        } else if !self.is_slow.replace(true)
+            && let Some(waker) = self.waker.borrow().as_ref()
+        {
+            waker.wake_by_ref();
         }
         // Its pool may be cut at any time.
         None

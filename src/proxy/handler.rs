@@ -10,7 +10,6 @@ use crate::http1::rewrite;
 use crate::http1::rewrite::Onward;
 use crate::model::fault::Fault;
 use crate::model::route::NoRoute;
-use crate::model::route::host_of;
 use crate::model::settings::REQUEST_LINE_MAX;
 use crate::model::settings::Timeouts;
 use crate::model::snapshot::Snapshot;
@@ -240,7 +239,7 @@ fn admit<'a>(snapshot: &Snapshot, head: &'a impl Head) -> Result<Cow<'a, str>, F
         return Err(Fault::HeadTooLarge);
     }
     let host = match head.authority() {
-        Authority::One(authority) => host_of(authority).ok_or(Fault::BadHost)?,
+        Authority::One(_) => head.host().ok_or(Fault::BadHost)?,
         Authority::None => Cow::Borrowed(""),
         Authority::Bad => return Err(Fault::BadHost),
     };

@@ -1,6 +1,8 @@
 //! A view of a request head: all that `handler` may know about a request, whichever protocol and
 //! whichever engine it came through.
 
+use std::borrow::Cow;
+
 use http::HeaderMap;
 use http::Method;
 use http::Uri;
@@ -12,6 +14,7 @@ use crate::http1::head::RequestHead;
 use crate::http1::head::Version;
 use crate::http1::head::is_sane_id;
 use crate::http1::rewrite::Lines;
+use crate::model::route::host_of;
 
 /// What decisions are made on, and what is sent on.
 pub(crate) trait Head {
@@ -27,6 +30,8 @@ pub(crate) trait Head {
     fn fields(&self) -> usize;
     /// The host and port asked for.
     fn authority(&self) -> Authority<'_>;
+    /// The host asked for as routes name it, where there is one and a good one.
+    fn host(&self) -> Option<Cow<'_, str>>;
     /// The version, as the log names it.
     fn protocol(&self) -> &'static str;
     /// How the body is framed for the target; [`Framing::None`] if there is none.
@@ -66,6 +71,14 @@ impl Head for RequestHead<'_, '_> {
 
     fn authority(&self) -> Authority<'_> {
         self.authority
+    }
+
+    fn host(&self) -> Option<Cow<'_, str>> {
+        Some(match &self.host {
+            // As nearly always: a glance, and no copy of a text.
+            Cow::Borrowed(host) => Cow::Borrowed(*host),
+            Cow::Owned(host) => Cow::Borrowed(host),
+        })
     }
 
     fn protocol(&self) -> &'static str {
@@ -173,6 +186,13 @@ impl Head for HttpHead<'_> {
             }
             (Some(named), _) => Authority::One(named.as_str()),
             (None, Some(Ok(host))) => Authority::One(host),
+        }
+    }
+
+    fn host(&self) -> Option<Cow<'_, str>> {
+        match self.authority() {
+            Authority::One(authority) => host_of(authority),
+            Authority::None | Authority::Bad => None,
         }
     }
 

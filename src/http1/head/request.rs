@@ -1,5 +1,7 @@
 //! Reads the head of a request.
 
+use std::borrow::Cow;
+
 use crate::http1::framing::Claims;
 use crate::http1::framing::Framing;
 use crate::http1::head::FieldLines;
@@ -16,6 +18,7 @@ use crate::http1::names::passes_onward;
 use crate::http1::names::words;
 use crate::http1::scan;
 use crate::model::fault::Fault;
+use crate::model::route::host_of;
 
 /// The host and port asked for (RFC 9112 §3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +44,10 @@ pub struct RequestHead<'h, 'b> {
     pub version: Version,
     /// All field lines, in order.
     pub fields: FieldLines<'h, 'b>,
-    /// Which host is asked.
+    /// Which host is asked, with its port.
     pub authority: Authority<'b>,
+    /// The same as routes name it ([`host_of`]); empty where there is none or no good one.
+    pub host: Cow<'b, str>,
     /// How its content ends; never with the connection.
     pub body: Framing,
     /// Whether the client would send another request over this connection.
@@ -175,13 +180,15 @@ fn judge<'h, 'b>(
     if seen.connection.is_excessive() {
         return Err(Fault::HeadTooLarge);
     }
+    let (authority, host) = seen.authority(method, target, version);
     Ok(RequestHead {
         length: before + fields.head.len(),
         method,
         target,
         version,
         fields,
-        authority: seen.authority(method, target, version),
+        authority,
+        host,
         body: seen.claims.of_request(version)?,
         keep_alive: seen.connection.goes_on(version == Version::Http11),
         // HTTP/1.0 has no interim answers (RFC 9110 §10.1.1).
@@ -285,20 +292,28 @@ impl<'b> Seen<'b> {
         }
     }
 
-    fn authority(&self, method: &str, named: &'b str, version: Version) -> Authority<'b> {
+    fn authority(
+        &self,
+        method: &str,
+        named: &'b str,
+        version: Version,
+    ) -> (Authority<'b>, Cow<'b, str>) {
+        const BAD: (Authority<'_>, Cow<'_, str>) = (Authority::Bad, Cow::Borrowed(""));
         let host = match self.host.first.map(target::host) {
-            _ if self.host.repeated => return Authority::Bad,
-            Some(None) => return Authority::Bad,
+            _ if self.host.repeated => return BAD,
+            Some(None) => return BAD,
             Some(host) => host,
             None if version == Version::Http10 => None,
-            None => return Authority::Bad,
+            None => return BAD,
         };
         let named = if method == "CONNECT" { None } else { target::absolute(named) };
         match (named, host) {
-            (Some(named), _) if !named.agrees_with(host) => Authority::Bad,
-            (Some(named), _) => Authority::One(named.authority),
-            (None, Some(host)) => Authority::One(host),
-            (None, None) => Authority::None,
+            (None, Some((text, host))) => (Authority::One(text), host),
+            (None, None) => (Authority::None, Cow::Borrowed("")),
+            (Some(named), host) if !named.agrees_with(host.as_ref().map(|(text, _)| *text)) => BAD,
+            (Some(named), _) => {
+                (Authority::One(named.authority), host_of(named.authority).unwrap_or_default())
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! The forms of a request target, and the host in it (RFC 9112 §3.2).
 
+use std::borrow::Cow;
+
 use crate::model::fault::Fault;
 use crate::model::route::host_of;
 
@@ -28,7 +30,7 @@ impl Absolute<'_> {
             let bare = (a.get(..without(a)), b.get(..without(b)));
             matches!(bare, (Some(a), Some(b)) if a.eq_ignore_ascii_case(b))
         };
-        self::host(self.authority.as_bytes()).is_some() && host.is_none_or(same)
+        host_of(self.authority).is_some() && host.is_none_or(same)
     }
 }
 
@@ -64,10 +66,11 @@ pub(super) fn check(method: &str, target: &str) -> Result<(), Fault> {
     if fits { Ok(()) } else { Err(Fault::Malformed) }
 }
 
-/// The value of a `Host`, if it is a host with or without a port.
-pub(super) fn host(value: &[u8]) -> Option<&str> {
+/// The value of a `Host`, if it is a host with or without a port, and that host alone.
+#[inline]
+pub(super) fn host(value: &[u8]) -> Option<(&str, Cow<'_, str>)> {
     let text = std::str::from_utf8(value).ok()?;
-    host_of(text).map(|_| text)
+    Some((text, host_of(text)?))
 }
 
 #[cfg(test)]
@@ -131,7 +134,7 @@ mod tests {
     fn a_host_is_a_name_or_an_address_with_or_without_a_port() {
         for good in ["a", "a.test", "A-1.test:80", "a.test.", "[::1]:8080", "127.0.0.1", "a_b.test"]
         {
-            assert_eq!(host(good.as_bytes()), Some(good));
+            assert_eq!(host(good.as_bytes()).map(|(text, _)| text), Some(good));
         }
         for bad in
             ["", ".", "a b", "a/b", "u@a", "a:b", "a:1:2", "[::1", "[x]", "a\"", "a,b\\", "ä"]
