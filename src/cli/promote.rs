@@ -192,6 +192,7 @@ fn print(hand: &mut Hand<'_>, course: &mut Course, event: &Event) {
         | Event::WouldSwitch { .. }
         | Event::Guarded { .. }
         | Event::Probe { .. }
+        | Event::Ejection { .. }
         | Event::Reload { .. } => {}
     }
 }

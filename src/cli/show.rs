@@ -114,6 +114,7 @@ fn sum(name: &str, pool: &PoolStatus, live: bool) -> Vec<Span> {
 
 fn target(target: &TargetStatus, now: SystemTime) -> Vec<Span> {
     let (tone, health) = match target.healthy {
+        Some(true) if target.ejected => (Tone::Bad, "ejected"),
         Some(true) => (Tone::Good, "healthy"),
         Some(false) => (Tone::Bad, "unhealthy"),
         None => (Tone::Faint, "not probed"),
@@ -237,6 +238,17 @@ fn happened(event: &Event) -> (Tone, String) {
             let outcome = words::outcome(outcome);
             (tone, format!("{upstream}:{pool} {target} is {verdict}: it {outcome}"))
         }
+        Event::Ejection { upstream, colour, target, ejected, until } => {
+            let pool = colour
+                .map(|colour| format!(" {colour}"))
+                .unwrap_or_default();
+            let until = until
+                .as_ref()
+                .map(|until| format!(" until {until}: requests fail on it"))
+                .unwrap_or_default();
+            let (tone, what) = if *ejected { (Tone::Bad, "ejected") } else { (Tone::Good, "back") };
+            (tone, format!("{upstream}:{pool} {target} is {what}{until}"))
+        }
         Event::Reload { applied: true, generation, .. } => {
             (Tone::Good, format!("configuration applied, generation {generation}"))
         }
@@ -330,6 +342,14 @@ mod tests {
                 "refused: a; b",
             ),
             (r#""event":"guarded","upstream":"app","colour":"blue""#, "app: blue is guarded"),
+            (
+                r#""event":"ejection","upstream":"f","target":"t:1","ejected":true,"until":"T""#,
+                "f: t:1 is ejected until T: requests fail on it",
+            ),
+            (
+                r#""event":"ejection","upstream":"f","colour":"blue","target":"t:1","ejected":false"#,
+                "f: blue t:1 is back",
+            ),
             (
                 r#""event":"probe","upstream":"f","target":"t:1","healthy":true,"outcome":"200""#,
                 "f: t:1 is healthy: it answered 200",

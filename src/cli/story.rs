@@ -69,6 +69,7 @@ impl Story {
             | Event::Reopened { .. }
             | Event::Guarded { .. }
             | Event::Probe { .. }
+            | Event::Ejection { .. }
             | Event::Reload { .. } => Vec::new(),
         }
     }
@@ -254,6 +255,7 @@ pub fn warnings(event: &Event) -> Vec<String> {
         | Event::WouldSwitch { .. }
         | Event::Guarded { .. }
         | Event::Probe { .. }
+        | Event::Ejection { .. }
         | Event::Reload { .. } => Vec::new(),
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::sync::mpsc;
 use tokio::sync::watch;
@@ -29,7 +30,7 @@ mod tests;
 /// not stay in step.
 const JITTER: f64 = 0.1;
 
-/// A target's verdict has changed.
+/// A target's verdict has changed, or it was ejected, or has come back.
 #[derive(Debug, Clone)]
 pub struct Flip {
     /// The upstream.
@@ -42,6 +43,17 @@ pub struct Flip {
     pub healthy: bool,
     /// What the deciding probe saw.
     pub outcome: String,
+    /// Set where this is no news of its verdict.
+    pub rest: Option<Rest>,
+}
+
+/// What became of a target on which requests fail one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    /// It was ejected, until this moment at least.
+    Until(SystemTime),
+    /// It is back.
+    Over,
 }
 
 /// Takes in how long each probe took: upstream, colour (empty for a plain pool), target, time.
@@ -75,6 +87,7 @@ struct Watcher {
     observe: Observe,
     flips: mpsc::UnboundedSender<Flip>,
     reported: Verdict,
+    ejected: bool,
 }
 
 impl Checks {
@@ -122,6 +135,7 @@ impl Checks {
             observe: Arc::clone(&self.observe),
             flips: self.flips.clone(),
             reported: Verdict::Unknown,
+            ejected: false,
         };
         let (plan, plans) = watch::channel(plan);
         let task = tokio::spawn(watcher.run(plans)).abort_handle();
@@ -175,13 +189,21 @@ impl Watcher {
     }
 
     /// Compares with what was reported last instead of asking `record` for news: a gate records into
-    /// the same cell, and its news are to be reported as well.
+    /// the same cell, and workers eject; their news are to be reported as well.
     fn report(&mut self, plan: &Plan) {
         let verdict = self.target.health.verdict();
-        if verdict == self.reported {
-            return;
+        if verdict != self.reported {
+            self.reported = verdict;
+            self.tell(plan, None);
         }
-        self.reported = verdict;
+        let until = self.target.health.ejected_until();
+        if until.is_some() != self.ejected {
+            self.ejected = until.is_some();
+            self.tell(plan, Some(until.map_or(Rest::Over, Rest::Until)));
+        }
+    }
+
+    fn tell(&self, plan: &Plan, rest: Option<Rest>) {
         let last = self.target.health.last();
         // Nobody listens any more only while the daemon stops.
         drop(
@@ -189,10 +211,11 @@ impl Watcher {
                 upstream: Arc::clone(&plan.upstream),
                 colour: plan.colour,
                 target: Arc::clone(&self.target),
-                healthy: self.target.health.is_usable(),
+                healthy: self.reported != Verdict::Unhealthy,
                 outcome: last
                     .map(|record| record.outcome.to_string())
                     .unwrap_or_default(),
+                rest,
             }),
         );
     }

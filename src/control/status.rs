@@ -123,6 +123,8 @@ fn of_target(target: &Target) -> TargetStatus {
     TargetStatus {
         address: target.name.to_string(),
         healthy,
+        ejected: target.health.is_ejected(),
+        ejected_until: target.health.ejected_until().map(events::at),
         in_flight: target.in_flight.read(),
         last_probe: target.health.last().map(|probe| of_probe(&probe)),
     }

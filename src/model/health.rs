@@ -1,4 +1,7 @@
-//! A target's verdict: good and bad probes in a row against `rise` and `fall`.
+//! A target's verdict: good and bad probes in a row against `rise` and `fall`; and whether it rests
+//! because requests failed on it one after the other.
+
+mod ejection;
 
 use std::fmt;
 use std::sync::Mutex;
@@ -8,6 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::SystemTime;
 
+use crate::model::health::ejection::Ejection;
 use crate::model::settings::HealthSettings;
 
 /// What is known about a target.
@@ -61,12 +65,18 @@ pub struct ProbeRecord {
     pub latency: Duration,
 }
 
+/// Beside the verdict: the target rests.
+const EJECTED: u8 = 0x80;
+
 /// The cell in which a target's health lives, shared by every snapshot it stands in. Workers read
-/// [`verdict`](Self::verdict), one atomic load; the control plane writes.
+/// [`is_usable`](Self::is_usable), one atomic load. The control plane writes the verdict, workers what
+/// came of their requests.
 #[derive(Debug, Default)]
 pub struct Health {
-    verdict: AtomicU8,
+    /// The verdict, and [`EJECTED`].
+    standing: AtomicU8,
     history: Mutex<History>,
+    ejection: Ejection,
 }
 
 #[derive(Debug, Default)]
@@ -120,20 +130,20 @@ impl fmt::Display for ProbeOutcome {
 }
 
 impl Health {
-    /// What is known now.
+    /// What its probes say.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        match self.verdict.load(Ordering::Relaxed) {
+        match self.standing.load(Ordering::Relaxed) & !EJECTED {
             1 => Verdict::Healthy,
             2 => Verdict::Unhealthy,
             _ => Verdict::Unknown,
         }
     }
 
-    /// Whether requests may be sent there.
+    /// Whether requests may be sent there: its probes say nothing against it, and it does not rest.
     #[must_use]
     pub fn is_usable(&self) -> bool {
-        self.verdict() != Verdict::Unhealthy
+        self.standing.load(Ordering::Relaxed) < Verdict::Unhealthy as u8
     }
 
     /// The last probe.
@@ -152,6 +162,7 @@ impl Health {
         let good = probe.outcome.is_good();
         history.good_in_a_row = if good { history.good_in_a_row.saturating_add(1) } else { 0 };
         history.bad_in_a_row = if good { 0 } else { history.bad_in_a_row.saturating_add(1) };
+        let at = probe.at;
         history.last = Some(probe);
         let before = self.verdict();
         let after = match before {
@@ -162,16 +173,69 @@ impl Health {
             Verdict::Unhealthy if history.good_in_a_row >= settings.rise => Verdict::Healthy,
             Verdict::Healthy | Verdict::Unhealthy => before,
         };
-        self.verdict.store(after as u8, Ordering::Relaxed);
+        if good && self.is_ejected() && self.ejection.is_over(at) {
+            self.ejection.end(at);
+            self.standing.fetch_and(!EJECTED, Ordering::SeqCst);
+        }
+        self.set_verdict(after);
         (after != before).then_some(after)
     }
 
-    /// A gate has just vouched for this target: it is healthy whatever `rise` still asks for.
-    /// Returns whether that is news.
+    /// A gate has just vouched for this target: it is healthy whatever `rise` still asks for, and
+    /// what failed on it before is forgotten. Returns whether that is news.
     pub fn vouch(&self) -> bool {
         let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
         history.bad_in_a_row = 0;
-        self.verdict.swap(Verdict::Healthy as u8, Ordering::Relaxed) != Verdict::Healthy as u8
+        self.readmit();
+        let before = self.verdict();
+        self.set_verdict(Verdict::Healthy);
+        before != Verdict::Healthy
+    }
+
+    /// Only while the history is held: a worker may change the other bit at the same time.
+    fn set_verdict(&self, verdict: Verdict) {
+        let with = |standing: u8| Some(standing & EJECTED | verdict as u8);
+        let (order, fetched) = (Ordering::SeqCst, Ordering::Relaxed);
+        // It is never refused.
+        self.standing.fetch_update(order, fetched, with).ok();
+    }
+
+    /// A request was answered whole.
+    pub fn served(&self) {
+        self.ejection.served();
+    }
+
+    /// A request failed; whether there were too many in a row.
+    pub fn failed(&self) -> bool {
+        self.ejection.failed()
+    }
+
+    /// Whether it rests.
+    #[must_use]
+    pub fn is_ejected(&self) -> bool {
+        self.standing.load(Ordering::SeqCst) & EJECTED != 0
+    }
+
+    /// Until when it rests, at least: then the next good probe brings it back.
+    #[must_use]
+    pub fn ejected_until(&self) -> Option<SystemTime> {
+        self.is_ejected().then(|| self.ejection.until())
+    }
+
+    /// Lets it rest. Until when; `None` if it rests already.
+    pub(super) fn eject(&self, now: SystemTime) -> Option<SystemTime> {
+        if self.is_ejected() {
+            return None;
+        }
+        let until = self.ejection.begin(now)?;
+        self.standing.fetch_or(EJECTED, Ordering::SeqCst);
+        Some(until)
+    }
+
+    /// Ends its rest as if there had been none.
+    pub(super) fn readmit(&self) {
+        self.ejection.forget();
+        self.standing.fetch_and(!EJECTED, Ordering::SeqCst);
     }
 }
 
@@ -219,5 +283,28 @@ mod tests {
         assert!(health.vouch());
         assert!(!health.vouch());
         assert_eq!(health.verdict(), Verdict::Healthy);
+    }
+
+    #[test]
+    fn a_rest_ends_with_the_first_good_probe_after_its_time() {
+        let (health, settings) = (Health::default(), HealthSettings::default());
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let record = |seconds, outcome| {
+            let probe = ProbeRecord { at: at(seconds), ..probe(outcome) };
+            health.record(probe, &settings);
+        };
+        record(1000, ProbeOutcome::Good(200));
+        assert_eq!(health.eject(at(1000)), Some(at(1010)));
+        assert_eq!(health.eject(at(1001)), None);
+        record(1009, ProbeOutcome::Good(200));
+        assert_eq!((health.is_usable(), health.ejected_until()), (false, Some(at(1010))));
+        assert_eq!(health.verdict(), Verdict::Healthy);
+        record(1010, ProbeOutcome::Status(503));
+        assert!(health.is_ejected());
+        record(1011, ProbeOutcome::Good(200));
+        assert_eq!((health.is_usable(), health.ejected_until()), (true, None));
+        assert_eq!(health.eject(at(1012)), Some(at(1032)));
+        health.vouch();
+        assert_eq!((health.is_usable(), health.eject(at(1013))), (true, Some(at(1023))));
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::time::SystemTime;
 
 use crate::model::colour::Colour;
 use crate::model::target::Target;
@@ -23,7 +24,12 @@ pub struct Pool {
     /// The largest weight among them; 1 if none has one.
     pub heaviest: u32,
     leases: Leases,
+    /// A second in the upper half, and how many retries it has seen in the lower.
+    retries: AtomicU64,
 }
+
+/// How many retries a second are never too many.
+const FEW_RETRIES: u64 = 10;
 
 impl Pool {
     /// A pool with nothing in flight, open.
@@ -42,7 +48,8 @@ impl Pool {
             .max()
             .unwrap_or(1)
             .max(1);
-        Self { id, upstream, colour, targets, heaviest, leases: Leases::new(workers) }
+        let (leases, retries) = (Leases::new(workers), AtomicU64::new(0));
+        Self { id, upstream, colour, targets, heaviest, leases, retries }
     }
 
     /// What is in flight here.
@@ -60,6 +67,48 @@ impl Pool {
         crate::sync::lease::Lease::take(Arc::clone(self), worker)
     }
 
+    /// Counts a retry of this `second`; whether it is one of the few that each second may see.
+    #[must_use]
+    pub fn is_among_the_first_retries_of(&self, second: u64) -> bool {
+        let second = second << 32;
+        let next = |seen: u64| {
+            let same = seen >> 32 == second >> 32;
+            Some(if same { seen + 1 } else { second + 1 })
+        };
+        let (order, fetched) = (Ordering::Relaxed, Ordering::Relaxed);
+        let seen = self.retries.fetch_update(order, fetched, next);
+        let seen = seen.ok().and_then(next).unwrap_or_default();
+        seen & 0xffff_ffff <= FEW_RETRIES
+    }
+
+    /// Lets the target at this place rest, because requests fail on it one after the other. Never the
+    /// last usable one, and never more than half of the pool: until when it rests, if it does.
+    pub fn eject(&self, at: usize, now: SystemTime) -> Option<SystemTime> {
+        let health = &self.targets.get(at)?.health;
+        if !self.can_spare(at) {
+            return None;
+        }
+        let until = health.eject(now)?;
+        // Set first, look second: of two workers that eject two targets at once, one sees the other.
+        if self.can_spare(at) {
+            return Some(until);
+        }
+        health.readmit();
+        None
+    }
+
+    /// Whether enough is left without the target at this place.
+    fn can_spare(&self, at: usize) -> bool {
+        let others = || {
+            let all = self.targets.iter().enumerate();
+            all.filter(|(other, _)| *other != at)
+                .map(|(_, target)| &target.health)
+        };
+        let resting = others().filter(|health| health.is_ejected()).count();
+        let usable = others().any(|health| !health.is_ejected() && health.is_usable());
+        usable && (resting + 1) * 2 <= self.targets.len()
+    }
+
     /// The colour as a metric label: empty for a plain pool.
     #[must_use]
     pub fn colour_label(&self) -> &'static str {
@@ -70,5 +119,46 @@ impl Pool {
 impl Holder for Pool {
     fn leases(&self) -> &Leases {
         &self.leases
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::health::ProbeOutcome;
+    use crate::model::health::ProbeRecord;
+    use crate::model::settings::HealthSettings;
+    use crate::model::settings::TargetSettings;
+    use std::time::Duration;
+
+    const NOW: SystemTime = SystemTime::UNIX_EPOCH;
+
+    fn pool(targets: usize) -> Pool {
+        let target = |at| {
+            let address = format!("10.0.0.{at}:80").parse().unwrap();
+            Arc::new(Target::new(&TargetSettings { address, weight: 1, backup: false }, 1))
+        };
+        Pool::new("app".into(), None, (1..=targets).map(target).collect(), 1)
+    }
+
+    #[test]
+    fn never_more_than_half_of_a_pool_rests() {
+        for (targets, most) in [(1, 0), (2, 1), (3, 1), (4, 2), (5, 2)] {
+            let pool = pool(targets);
+            let ejected = (0..targets).filter(|at| pool.eject(*at, NOW).is_some());
+            assert_eq!(ejected.count(), most, "of {targets}");
+        }
+    }
+
+    #[test]
+    fn the_last_usable_target_never_rests() {
+        let pool = pool(3);
+        for sick in &pool.targets[1..] {
+            let (at, outcome) = (NOW, ProbeOutcome::Refused);
+            let record = ProbeRecord { at, outcome, latency: Duration::ZERO };
+            sick.health.record(record, &HealthSettings::default());
+        }
+        assert_eq!(pool.eject(0, NOW), None);
+        assert!(pool.targets[0].health.is_usable());
     }
 }

@@ -1,6 +1,7 @@
 //! Which target of a pool gets a request: the less busy of two drawn at random ("the power of two
 //! choices", Mitzenmacher 2001), by this worker's own counts.
 
+use crate::model::health::Verdict;
 use crate::model::pool::Pool;
 use crate::model::target::Target;
 
@@ -9,8 +10,9 @@ const DRAWS: usize = 16;
 
 /// The target to try next, as an index, leaving out those in `tried`; `None` when all have been.
 ///
-/// Healthy targets before backups, and backups before unhealthy ones: when no probe finds a healthy
-/// target, refusing to even try would turn a broken health page into an outage.
+/// Healthy targets before backups, backups before those that rest, and these before unhealthy ones:
+/// when no probe finds a healthy target, refusing to even try would turn a broken health page into an
+/// outage.
 #[must_use]
 pub fn pick(pool: &Pool, worker: usize, tried: &[usize]) -> Option<usize> {
     let first_choice = |at: usize, target: &Target| {
@@ -82,7 +84,8 @@ fn look_through(pool: &Pool, worker: usize, tried: &[usize]) -> Option<usize> {
     let rank = |target: &Target| match (target.health.is_usable(), target.backup) {
         (true, false) => 0,
         (true, true) => 1,
-        (false, _) => 2,
+        (false, _) if target.health.verdict() != Verdict::Unhealthy => 2,
+        (false, _) => 3,
     };
     let start = fastrand::usize(..pool.targets.len().max(1));
     let count = pool.targets.len();
@@ -179,5 +182,16 @@ mod tests {
         assert_eq!(pick(&pool, 0, &[]), Some(1));
         assert_eq!(pick(&pool, 0, &[1]), Some(0));
         assert_eq!(pick(&pool, 0, &[0, 1]), None);
+    }
+
+    #[test]
+    fn a_target_that_rests_comes_after_a_backup_and_before_an_unhealthy_one() {
+        let pool = pool(&[(1, false), (1, true), (1, false), (1, false)]);
+        fail(&pool.targets[2]);
+        fail(&pool.targets[3]);
+        assert!(pool.eject(0, SystemTime::UNIX_EPOCH).is_some());
+        assert_eq!(pick(&pool, 0, &[]), Some(1));
+        assert_eq!(pick(&pool, 0, &[1]), Some(0));
+        assert!(pick(&pool, 0, &[0, 1]).is_some_and(|at| at >= 2));
     }
 }

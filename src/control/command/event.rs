@@ -78,6 +78,21 @@ pub enum Event {
         /// What the deciding probe saw.
         outcome: String,
     },
+    /// A target was ejected because requests failed on it one after the other, or is back.
+    Ejection {
+        /// The upstream.
+        upstream: String,
+        /// The pool; absent for a plain one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        colour: Option<Colour>,
+        /// The target's address.
+        target: String,
+        /// Whether it rests from here on.
+        ejected: bool,
+        /// Until when, at least: RFC 3339, UTC.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<String>,
+    },
     /// The configuration file was applied or refused.
     Reload {
         /// Whether it was applied.
@@ -189,6 +204,7 @@ impl Event {
             | Self::Draining { .. }
             | Self::Guarded { .. }
             | Self::Probe { .. }
+            | Self::Ejection { .. }
             | Self::Reload { .. } => None,
         }
     }

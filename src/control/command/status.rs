@@ -83,6 +83,12 @@ pub struct TargetStatus {
     pub address: String,
     /// Whether it may be sent requests; `null` while it has never been probed.
     pub healthy: Option<bool>,
+    /// Whether it rests because requests failed on it one after the other.
+    #[serde(default)]
+    pub ejected: bool,
+    /// Until when it rests, at least: RFC 3339, UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ejected_until: Option<String>,
     /// Requests in flight on it, tunnels included.
     pub in_flight: usize,
     /// The last probe.

@@ -27,9 +27,11 @@ use tokio::task::JoinSet;
 use crate::config::watch::Watch;
 use crate::control::checks::Checks;
 use crate::control::checks::Flip;
+use crate::control::checks::Rest;
 use crate::control::command::Refusal;
 use crate::control::command::Reloaded;
 use crate::control::command::event::Event;
+use crate::control::events;
 use crate::control::events::Bus;
 use crate::control::journal::Journal;
 use crate::control::journal::Remembered;
@@ -176,9 +178,23 @@ impl Supervisor {
     }
 
     fn flipped(&self, flip: Flip) {
-        let Flip { upstream, colour, target, healthy, outcome } = flip;
+        let Flip { upstream, colour, target, healthy, outcome, rest } = flip;
         let colour_label = colour.map_or("", Colour::as_str);
         let target = target.name.to_string();
+        if let Some(rest) = rest {
+            let until = match rest {
+                Rest::Until(until) => Some(events::at(until)),
+                Rest::Over => None,
+            };
+            // That it was ejected, the worker has said.
+            if until.is_none() {
+                tracing::info!(%upstream, colour = colour_label, target, "target is back");
+            }
+            let (upstream, ejected) = (upstream.to_string(), until.is_some());
+            let event = Event::Ejection { upstream, colour, target, ejected, until };
+            self.bus.tell(event);
+            return;
+        }
         if healthy {
             tracing::info!(%upstream, colour = colour_label, target, outcome, "target is healthy");
         } else {

@@ -383,6 +383,7 @@ fn log_end(running: &Running, ending: Ending, event: &Event) {
         | Event::WouldSwitch { .. }
         | Event::Guarded { .. }
         | Event::Probe { .. }
+        | Event::Ejection { .. }
         | Event::Reload { .. } => {
             tracing::info!(id, upstreams, %caller, generation, ?ending, "promotion ended");
         }
