@@ -81,6 +81,11 @@ impl Clock {
         self.last.get().0
     }
 
+    /// The second of the last tick, the same for every worker.
+    pub(crate) fn second(&self) -> u64 {
+        self.last.get().1.as_secs()
+    }
+
     /// What the wall clock showed at `at`, a moment around the last tick, since 1970.
     pub(crate) fn wall(&self, at: Instant) -> Duration {
         let (last, wall) = self.last.get();

@@ -316,11 +316,20 @@ impl Exchange {
 
     /// Counts an error on the target tried last.
     pub(crate) fn count_upstream_error(&self, fault: Fault) {
-        if let Some(pool) = self.pool.borrow().as_ref()
-            && let Some(meters) = self.target.get().and_then(|at| pool.target_meters.get(at))
-        {
-            meters.fault(fault);
+        if let (Some(pool), Some(at)) = (self.pool.borrow().as_ref(), self.target.get()) {
+            pool.failed(at, fault);
         }
+    }
+
+    /// Ends what has waited for too long.
+    fn time_out(&self) {
+        let fault = self.waiting_for.get();
+        // Who waits for the head counts it there; a tunnel may rest for either side's sake.
+        if !matches!(self.status.get(), 0 | 101) {
+            self.count_upstream_error(fault);
+        }
+        self.end(fault);
+        self.reset_stream();
     }
 
     /// Resets a stream whose answer has begun: while its window is closed nobody else would.
@@ -356,8 +365,7 @@ impl Watched for Exchange {
             self.end(Fault::Cut);
             self.reset_stream();
         } else if self.waiting_until.get().is_some_and(|at| at <= now) {
-            self.end(self.waiting_for.get());
-            self.reset_stream();
+            self.time_out();
         } else if !self.is_slow.replace(true)
             && let Some(waker) = self.waker.borrow().as_ref()
         {
@@ -374,7 +382,12 @@ impl Drop for Exchange {
         let (outcome, fault) = self.verdict();
         let status = if self.status.get() == 0 { CLIENT_CLOSED_REQUEST } else { self.status.get() };
         match self.pool.borrow().as_ref() {
-            Some(pool) => pool.meters.answered(status, took),
+            Some(pool) => {
+                pool.meters.answered(status, took);
+                if let (Outcome::Answered, Some(at)) = (outcome, self.target.get()) {
+                    pool.served(at);
+                }
+            }
             None => self.worker.unrouted.answered(status, took),
         }
         self.worker.metrics.outcome(outcome);

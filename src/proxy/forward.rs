@@ -2,8 +2,8 @@
 //!
 //! The rule of trying again (docs/ARCHITECTURE.md): a request goes to the next target while nothing
 //! of it can have been read. Once a byte may have been, only an idempotent request
-//! (RFC 9110 §9.2.2) is sent once more, only if the connection had been used before (so that the
-//! target may simply have closed it), and only while its body is whole.
+//! (RFC 9110 §9.2.2) is sent once more, only once, only while nothing of an answer has come and its
+//! body is whole, and only while not too many others were (`budget`).
 
 use std::future::Future;
 use std::future::poll_fn;
@@ -17,12 +17,10 @@ use tokio::time::Instant;
 use tokio::time::timeout;
 
 use crate::model::fault::Fault;
-use crate::model::health::Verdict;
 use crate::model::target::Address;
 use crate::model::target::Target;
 use crate::net::dial;
 use crate::net::dial::Stream;
-use crate::proxy::balance;
 use crate::proxy::call::Call;
 use crate::proxy::downstream::BodyState;
 use crate::proxy::downstream::Downstream;
@@ -30,14 +28,22 @@ use crate::proxy::exchange::Exchange;
 use crate::proxy::handler::Terms;
 use crate::proxy::idle::FRESH_ENOUGH;
 use crate::proxy::idle::TargetConnection;
+use crate::proxy::tries;
+use crate::proxy::tries::Tries;
 use crate::proxy::view::WorkerPool;
 
 /// How one attempt went wrong.
+#[derive(Clone, Copy)]
 enum Missed {
     /// Nothing was sent: any target may be tried.
     Unsent(Fault),
-    /// The connection was an old one and is dead; the request may be sent over a new one.
+    /// The connection was an old one and is dead. Nothing was sent over it.
     Stale,
+    /// It may have been read, and no answer came; but doing it twice is doing it once.
+    Unanswered {
+        /// Over a connection that the target may have closed meanwhile.
+        used: bool,
+    },
     /// Something may have been read, or the client is to blame.
     Final(Fault),
 }
@@ -55,42 +61,93 @@ pub(crate) async fn forward<D: Downstream>(
     place: &mut Option<Call>,
 ) -> Result<(), Fault> {
     let pool = exchange.pool().ok_or(Fault::Internal)?;
-    let mut tried: Vec<usize> = Vec::new();
-    let mut replayed = false;
-    let mut last = Fault::NoHealthyTarget;
-    while let Some(at) = balance::pick(&pool, exchange.worker.index, &tried) {
+    pool.budget.request();
+    let mut tries = Tries::default();
+    let mut next = follow(exchange, &pool, &mut tries);
+    while let Some(at) = next {
         if let Some(fault) = exchange.fault() {
             return Err(fault);
         }
         exchange.use_target(&pool, at);
         let Some(target) = pool.targets.get(at) else { return Err(Fault::Internal) };
-        match attempt(exchange, terms, down, place, target, replayed).await {
-            Ok(()) => return Ok(()),
-            Err(Missed::Stale) => {
-                replayed = true;
-                pool.meters.retried();
-            }
-            Err(Missed::Unsent(fault)) => {
-                exchange.count_upstream_error(fault);
-                last = fault;
-                tried.push(at);
-                // A retry is counted only if there is a target left to retry on.
-                if tried.len() < pool.targets.len() {
-                    pool.meters.retried();
-                }
-            }
-            Err(Missed::Final(fault)) => {
-                exchange.count_upstream_error(fault);
-                return Err(fault);
-            }
+        if !target.health.is_usable() && tries.failed().is_empty() && tries::is_all_sick(&pool) {
+            pool.meters.failed_open();
         }
+        let missed = match attempt(exchange, terms, down, place, target, &mut tries).await {
+            Ok(()) => return Ok(()),
+            Err(missed) => missed,
+        };
+        next = again(exchange, &pool, &mut tries, at, missed)?;
     }
-    Err(if is_all_sick(&pool) { Fault::NoHealthyTarget } else { last })
+    let fault = tries.fault(&pool);
+    if !matches!(fault, Fault::Reset) {
+        pool.is_unreachable(tries.failed(), Instant::now());
+    }
+    Err(fault)
 }
 
-fn is_all_sick(pool: &WorkerPool) -> bool {
-    let unhealthy = |target: &Target| target.health.verdict() == Verdict::Unhealthy;
-    pool.targets.iter().all(|target| unhealthy(target))
+/// Where the request is sent once more, if it may be.
+///
+/// # Errors
+///
+/// The fault that ends it.
+fn again(
+    exchange: &Exchange,
+    pool: &WorkerPool,
+    tries: &mut Tries,
+    at: usize,
+    missed: Missed,
+) -> Result<Option<usize>, Fault> {
+    let next = match missed {
+        Missed::Stale => {
+            tries.fail_stale(at);
+            follow(exchange, pool, tries)
+        }
+        Missed::Unsent(fault) => {
+            exchange.count_upstream_error(fault);
+            tries.fail(at, fault);
+            follow(exchange, pool, tries)
+        }
+        Missed::Unanswered { used } => {
+            if used {
+                tries.fail_stale(at);
+            } else {
+                tries.fail(at, Fault::Reset);
+            }
+            let repeated = std::mem::replace(&mut tries.repeated, true);
+            tries.fresh_only = true;
+            let next = follow(exchange, pool, tries).filter(|_| !repeated);
+            let may = next.is_some() && is_within_budget(exchange, pool);
+            // A target that closes an old connection does nothing wrong.
+            if !may || !used {
+                exchange.count_upstream_error(Fault::Reset);
+            }
+            if !may {
+                return Err(Fault::Reset);
+            }
+            next
+        }
+        Missed::Final(fault) => {
+            exchange.count_upstream_error(fault);
+            return Err(fault);
+        }
+    };
+    if next.is_some() {
+        pool.meters.retried();
+    }
+    Ok(next)
+}
+
+fn follow(exchange: &Exchange, pool: &WorkerPool, tries: &mut Tries) -> Option<usize> {
+    tries.next(pool, exchange.worker.index, exchange.timeouts().connect)
+}
+
+fn is_within_budget(exchange: &Exchange, pool: &WorkerPool) -> bool {
+    let may = pool.budget.spend(pool, exchange.worker.clock.second());
+    if !may {
+        pool.meters.over_budget();
+    }
+    may
 }
 
 async fn attempt<D: Downstream>(
@@ -99,32 +156,32 @@ async fn attempt<D: Downstream>(
     down: &mut D,
     place: &mut Option<Call>,
     target: &Target,
-    fresh_only: bool,
+    tries: &mut Tries,
 ) -> Result<(), Missed> {
     let age = (!terms.idempotent).then_some(FRESH_ENOUGH);
     let idle = &exchange.worker.idle;
-    let reused = if fresh_only { None } else { idle.take(target.id, exchange.began, age) };
+    let reused = if tries.fresh_only { None } else { idle.take(target.id, exchange.began, age) };
     let connection = match reused {
         Some(connection) => connection,
         // In a box: most requests find a connection, and none should carry the room for this.
-        None => Box::pin(dial(exchange, target, down)).await?,
+        None => Box::pin(dial(exchange, target, down, tries)).await?,
     };
     let call = place.insert(Call::new(connection, terms.upgrade.is_some()));
     let answered = poll_fn(|cx| call.poll_answer(cx, exchange, down)).await;
     let Err(fault) = answered else { return Ok(()) };
     exchange.rest();
     let Some(call) = place.take() else { return Err(Missed::Final(fault)) };
-    if fault != Fault::Reset || call.was_heard() {
+    let whole = matches!(down.body(), BodyState::Empty | BodyState::Whole);
+    if fault != Fault::Reset || call.was_heard() || !whole {
         return Err(Missed::Final(fault));
     }
     // Nothing came back: the connection was dead, or died of the request.
-    let again = !call.was_begun() || (terms.idempotent && call.connection.used);
-    let whole = matches!(down.body(), BodyState::Empty | BodyState::Whole);
-    match (again && whole, call.connection.used) {
-        (true, true) => Err(Missed::Stale),
-        (true, false) => Err(Missed::Unsent(Fault::Connect)),
-        (false, _) => Err(Missed::Final(fault)),
-    }
+    Err(match (call.was_begun(), call.connection.used) {
+        (false, true) => Missed::Stale,
+        (false, false) => Missed::Unsent(Fault::Connect),
+        (true, used) if terms.idempotent => Missed::Unanswered { used },
+        (true, _) => Missed::Final(fault),
+    })
 }
 
 /// A new connection, unless the exchange is ended or the client leaves before it stands.
@@ -132,9 +189,12 @@ async fn dial<D: Downstream>(
     exchange: &Exchange,
     target: &Target,
     down: &mut D,
+    tries: &mut Tries,
 ) -> Result<TargetConnection, Missed> {
     let began = Instant::now();
-    let mut connecting = pin!(connect(target, exchange.timeouts().connect));
+    let targets = exchange.pool().map_or(1, |pool| pool.targets.len());
+    let patience = tries.patience(targets, exchange.timeouts().connect);
+    let mut connecting = pin!(connect(target, patience));
     let connected = poll_fn(|cx| {
         if let Poll::Ready(fault) = exchange.poll_ended(cx) {
             return Poll::Ready(Err(Missed::Final(fault)));
@@ -145,7 +205,9 @@ async fn dial<D: Downstream>(
         let connected = connecting.as_mut().poll(cx);
         connected.map(|connected| connected.map_err(|error| unconnected(&error)))
     });
-    let stream = connected.await?;
+    let connected = connected.await;
+    tries.connected(began.elapsed());
+    let stream = connected?;
     exchange.connected(began.elapsed());
     Ok(TargetConnection { stream, used: false })
 }
@@ -160,13 +222,14 @@ async fn connect(target: &Target, patience: Duration) -> std::io::Result<Stream>
         Address::Unix(path) => dial::connect_unix(path, patience).await,
         Address::Ip(_) => dial::connect(&target.resolved(), patience).await,
         Address::Name { host, port } => {
-            let known = target.resolved();
-            if known.is_empty() {
+            let began = Instant::now();
+            if target.resolved().is_empty() {
                 // Not probed yet: the first request resolves for itself.
                 let resolved = timeout(patience, dial::resolve(host, *port)).await;
                 target.set_resolved(resolved.map_err(std::io::Error::from)??);
             }
-            dial::connect(&target.resolved(), patience).await
+            let left = patience.saturating_sub(began.elapsed());
+            dial::connect(&target.resolved(), left).await
         }
     }
 }

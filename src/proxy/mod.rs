@@ -9,6 +9,7 @@ mod accept;
 #[doc(hidden)]
 pub mod balance;
 mod body;
+mod budget;
 mod buffers;
 mod call;
 mod client;
@@ -22,6 +23,7 @@ mod head;
 mod idle;
 mod reply;
 mod server;
+mod tries;
 mod tunnel;
 mod view;
 pub mod worker;

@@ -2,21 +2,31 @@
 //! worker counts on. Rebuilt only when a newer snapshot is seen, so a request clones an `Rc` and
 //! touches no counter that another worker also changes.
 
+use std::cell::Cell;
 use std::cell::RefCell;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
+use std::time::SystemTime;
 
+use tokio::time::Instant;
+
+use crate::model::fault::Fault;
 use crate::model::pool::Pool;
 use crate::model::snapshot::Snapshot;
 use crate::observe::access::Fixed;
 use crate::observe::metrics::Metrics;
 use crate::observe::metrics::PoolMeters;
 use crate::observe::metrics::TargetMeters;
+use crate::proxy::budget::Budget;
 use crate::sync::lease::Holder;
 use crate::sync::lease::Leases;
 use crate::sync::published::Published;
 use crate::sync::published::Reader;
+
+/// How often one worker says that no target of a pool can be reached.
+const SAID_EVERY: Duration = Duration::from_secs(10);
 
 /// A pool as one worker holds it.
 pub(crate) struct WorkerPool {
@@ -27,6 +37,9 @@ pub(crate) struct WorkerPool {
     pub(crate) target_meters: Vec<TargetMeters>,
     /// How the log names its targets, in the same order, and then no target.
     places: Vec<Fixed>,
+    /// What may be sent once more.
+    pub(crate) budget: Budget,
+    said: Cell<Option<Instant>>,
 }
 
 /// One snapshot as one worker sees it.
@@ -57,6 +70,54 @@ impl WorkerPool {
         self.places.get(target.unwrap_or(self.targets.len()))
     }
 
+    /// A request was answered whole by the target at this place.
+    pub(crate) fn served(&self, at: usize) {
+        if let Some(target) = self.targets.get(at) {
+            target.health.served();
+        }
+    }
+
+    /// A request failed on the target at this place. One on which too many fail in a row is ejected,
+    /// if it can be spared.
+    pub(crate) fn failed(&self, at: usize, fault: Fault) {
+        let (Some(target), Some(meters)) = (self.targets.get(at), self.target_meters.get(at))
+        else {
+            return;
+        };
+        if meters.fault(fault)
+            && target.health.failed()
+            && let now = SystemTime::now()
+            && let Some(until) = self.eject(at, now)
+        {
+            meters.ejected();
+            let rest = until.duration_since(now).unwrap_or_default();
+            tracing::warn!(
+                upstream = %self.upstream,
+                colour = self.colour_label(),
+                target = %target.name,
+                last = fault.as_str(),
+                seconds = rest.as_secs(),
+                "target is ejected: too many requests in a row failed on it"
+            );
+        }
+    }
+
+    /// Says that a request could not be sent anywhere, now and then.
+    pub(crate) fn is_unreachable(&self, tried: &[(usize, Fault)], now: Instant) {
+        let said = self.said.get();
+        if said.is_some_and(|said| now.duration_since(said) < SAID_EVERY) {
+            return;
+        }
+        self.said.set(Some(now));
+        let one = |(at, fault): &(usize, Fault)| {
+            let name = self.targets.get(*at).map_or("", |target| &target.name);
+            format!("{name} {}", fault.as_str())
+        };
+        let tried = tried.iter().map(one).collect::<Vec<_>>().join(", ");
+        let (upstream, colour) = (&self.upstream, self.colour_label());
+        tracing::warn!(%upstream, colour, tried, "no target can be reached: requests fail");
+    }
+
     fn new(pool: &Arc<Pool>, metrics: &Metrics) -> Self {
         let names = pool.targets.iter().map(|target| &*target.name).chain([""]);
         Self {
@@ -70,6 +131,8 @@ impl WorkerPool {
             places: names
                 .map(|name| Fixed::target(&pool.upstream, pool.colour_label(), name))
                 .collect(),
+            budget: Budget::default(),
+            said: Cell::new(None),
         }
     }
 }
@@ -84,6 +147,11 @@ impl Seen {
     /// The pool that a new request to this upstream gets.
     pub(crate) fn pick(&self, upstream: usize) -> Option<&Rc<WorkerPool>> {
         self.picks.get(upstream)
+    }
+
+    /// A second has passed.
+    pub(crate) fn tick(&self) {
+        self.picks.iter().for_each(|pool| pool.budget.tick());
     }
 }
 

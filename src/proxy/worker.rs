@@ -38,7 +38,7 @@ use crate::sync::published::Published;
 use crate::sync::shutdown::Stage;
 use crate::sync::shutdown::Stopping;
 
-/// How often idle connections to targets are looked through.
+/// How often idle connections to targets are looked through, and the budgets' seconds counted.
 const REAP_EVERY: Duration = Duration::from_secs(1);
 
 /// How long the supervisor may take to close the listeners once the stop has begun.
@@ -233,6 +233,7 @@ async fn tick(worker: Rc<Worker>) {
         worker.log.flush();
         if now.duration_since(reaped) >= REAP_EVERY {
             reaped = now;
+            seen.tick();
             worker
                 .idle
                 .set_max(seen.snapshot.settings.limits.idle_upstream_connections);

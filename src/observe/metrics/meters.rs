@@ -71,6 +71,16 @@ impl PoolMeters {
     pub fn retried(&self) {
         self.0.retries.add_alone(1);
     }
+
+    /// A request was not sent once more, because too many others had been.
+    pub fn over_budget(&self) {
+        self.0.over_budget.add_alone(1);
+    }
+
+    /// A request was sent to a target although none of the pool is healthy.
+    pub fn failed_open(&self) {
+        self.0.fail_open.add_alone(1);
+    }
 }
 
 impl TargetMeters {
@@ -79,11 +89,18 @@ impl TargetMeters {
         self.0.errors.add(error.place(), 1);
     }
 
-    /// A request failed: counted if the target is to blame.
-    pub fn fault(&self, fault: Fault) {
-        if let Some(error) = UpstreamError::of(fault) {
+    /// A request failed: counted if the target is to blame, and whether it is.
+    pub fn fault(&self, fault: Fault) -> bool {
+        let error = UpstreamError::of(fault);
+        if let Some(error) = error {
             self.error(error);
         }
+        error.is_some()
+    }
+
+    /// The target was ejected.
+    pub fn ejected(&self) {
+        self.0.ejections.add(1);
     }
 }
 
@@ -135,6 +152,8 @@ pub(super) struct PoolCells {
     statuses: Counts<STATUSES>,
     pub(super) took: Timings<16>,
     pub(super) retries: Count,
+    pub(super) over_budget: Count,
+    pub(super) fail_open: Count,
 }
 
 impl PoolCells {
@@ -155,6 +174,8 @@ impl Default for PoolCells {
             statuses: Counts::default(),
             took: Timings::new(&REQUEST_BOUNDS),
             retries: Count::default(),
+            over_budget: Count::default(),
+            fail_open: Count::default(),
         }
     }
 }
@@ -164,6 +185,8 @@ impl Fold for PoolCells {
         self.statuses.fold_into(&sum.statuses);
         self.took.fold_into(&sum.took);
         sum.retries.add(self.retries.get());
+        sum.over_budget.add(self.over_budget.get());
+        sum.fail_open.add(self.fail_open.get());
     }
 }
 
@@ -171,12 +194,17 @@ impl Fold for PoolCells {
 #[derive(Debug)]
 pub(super) struct TargetCells {
     pub(super) errors: Counts<{ UpstreamError::ALL.len() }>,
+    pub(super) ejections: Count,
     pub(super) probes: Timings<14>,
 }
 
 impl Default for TargetCells {
     fn default() -> Self {
-        Self { errors: Counts::default(), probes: Timings::new(&PROBE_BOUNDS) }
+        Self {
+            errors: Counts::default(),
+            ejections: Count::default(),
+            probes: Timings::new(&PROBE_BOUNDS),
+        }
     }
 }
 

@@ -116,6 +116,14 @@ fn of_requests(tree: &mut Tree, pools: &[InService<'_>]) -> Vec<Family> {
         "proxy_retries_total",
         "Requests sent once more, to another target or on another connection.",
     );
+    let mut over_budget = Family::counter(
+        "proxy_retries_over_budget_total",
+        "Requests that could have been sent once more, but too many others had been.",
+    );
+    let mut fail_open = Family::counter(
+        "proxy_fail_open_total",
+        "Requests sent to a target although no target of the pool was healthy.",
+    );
     let in_service = pools
         .iter()
         .map(|in_service| (&*in_service.pool.upstream, in_service.pool.colour));
@@ -131,8 +139,10 @@ fn of_requests(tree: &mut Tree, pools: &[InService<'_>]) -> Vec<Family> {
         }
         duration.add_timings(&labels, &sum.took.read());
         retries.add(&labels, sum.retries.get());
+        over_budget.add(&labels, sum.over_budget.get());
+        fail_open.add(&labels, sum.fail_open.get());
     }
-    vec![requests, duration, retries]
+    vec![requests, duration, retries, over_budget, fail_open]
 }
 
 fn of_pools(tree: &mut Tree, pools: &[InService<'_>]) -> Vec<Family> {
@@ -162,7 +172,15 @@ fn of_targets(tree: &mut Tree, pools: &[InService<'_>]) -> Vec<Family> {
     );
     let mut healthy = Family::gauge(
         "proxy_target_healthy",
-        "Whether this target may be sent requests; 1 while it has never been probed.",
+        "Whether this target's probes are good; 1 while it has never been probed.",
+    );
+    let mut ejected = Family::gauge(
+        "proxy_target_ejected",
+        "Whether this target rests, because requests failed on it one after the other.",
+    );
+    let mut ejections = Family::counter(
+        "proxy_ejections_total",
+        "Times this target was ejected: five requests in a row failed on it.",
     );
     let mut probes =
         Family::histogram("proxy_probe_duration_seconds", "How long health probes took.");
@@ -187,10 +205,12 @@ fn of_targets(tree: &mut Tree, pools: &[InService<'_>]) -> Vec<Family> {
                 Verdict::Unhealthy => 0,
             };
             healthy.add(&labels, usable);
+            ejected.add(&labels, u64::from(target.health.is_ejected()));
+            ejections.add(&labels, cells.ejections.get());
             probes.add_timings(&labels, &cells.probes.read());
         }
     }
-    vec![errors, healthy, probes]
+    vec![errors, healthy, ejected, ejections, probes]
 }
 
 /// Only upstreams with colours can be promoted.
