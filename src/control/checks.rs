@@ -180,7 +180,8 @@ impl Watcher {
 
     async fn probe_once(&mut self, plan: &Plan) {
         let public_host = plan.public_host.as_deref();
-        let ask = Ask { health: &plan.health, public_host, build: None };
+        let health = &plan.health;
+        let ask = Ask { health, public_host, build: None, last_addresses: true };
         let record = probe(&self.target, &ask).await;
         let colour = plan.colour.map_or("", Colour::as_str);
         (self.observe)(&plan.upstream, colour, &self.target.name, record.latency);

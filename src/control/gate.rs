@@ -89,7 +89,8 @@ pub(super) async fn ask_all<'a>(
 
 async fn ask(upstream: &Upstream, target: &Target, build: Option<&str>) -> ProbeRecord {
     let health = &upstream.health;
-    let ask = Ask { health, public_host: upstream.public_host.as_deref(), build };
+    let public_host = upstream.public_host.as_deref();
+    let ask = Ask { health, public_host, build, last_addresses: false };
     let record = probe(target, &ask).await;
     if !matches!(record.outcome, ProbeOutcome::WrongBuild { .. }) {
         // Who follows the target's health (`checks`) reports a change of verdict.

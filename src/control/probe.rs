@@ -56,6 +56,9 @@ pub struct Ask<'a> {
     pub public_host: Option<&'a str>,
     /// The build that the target must present in the header named by `health.build_header`.
     pub build: Option<&'a str>,
+    /// Where a name resolves no more, whether its last addresses are asked: requests are sent there
+    /// all the same. A gate wants to know that it does not.
+    pub last_addresses: bool,
 }
 
 /// A connection to a target, whatever its kind.
@@ -90,7 +93,7 @@ async fn begin(
 ) -> Result<(Sender, Connection, Request<Empty<Bytes>>), ProbeOutcome> {
     let request = request(target, ask)
         .map_err(|error| ProbeOutcome::Broken(format!("cannot be asked: {error}")))?;
-    let Ok(connected) = timeout_at(deadline, connect(target, deadline)).await else {
+    let Ok(connected) = timeout_at(deadline, connect(target, ask, deadline)).await else {
         return Err(ProbeOutcome::Timeout);
     };
     let (sender, connection) = http1::Builder::new()
@@ -124,7 +127,11 @@ fn request(target: &Target, ask: &Ask<'_>) -> http::Result<Request<Empty<Bytes>>
         .body(Empty::new())
 }
 
-async fn connect(target: &Target, deadline: Instant) -> Result<Box<dyn Stream>, ProbeOutcome> {
+async fn connect(
+    target: &Target,
+    ask: &Ask<'_>,
+    deadline: Instant,
+) -> Result<Box<dyn Stream>, ProbeOutcome> {
     match &target.address {
         Address::Ip(address) => connect_tcp(&[*address], deadline).await,
         Address::Unix(path) => match UnixStream::connect(path).await {
@@ -135,15 +142,27 @@ async fn connect(target: &Target, deadline: Instant) -> Result<Box<dyn Stream>, 
             Err(error) => Err(unconnected(&error)),
         },
         Address::Name { host, port } => {
-            let found = match tokio::net::lookup_host((host.as_str(), *port)).await {
-                Ok(found) => found.collect::<Vec<_>>(),
-                Err(error) => {
-                    tracing::debug!(target = %target.name, %error, "the name does not resolve");
-                    Vec::new()
-                }
-            };
+            let found = resolve(target, host, *port, deadline).await;
+            let asked_anyway = found.is_empty() && ask.last_addresses;
             target.set_resolved(found.clone());
-            connect_tcp(&found, deadline).await
+            let known = if asked_anyway { target.resolved() } else { found.into() };
+            connect_tcp(&known, deadline).await
+        }
+    }
+}
+
+/// What the name resolves to now; nothing if it does not. A resolver that says nothing leaves half of
+/// the time for the addresses that are known.
+async fn resolve(target: &Target, host: &str, port: u16, deadline: Instant) -> Vec<SocketAddr> {
+    let now = Instant::now();
+    let left = deadline.saturating_duration_since(now);
+    let patience = if target.resolved().is_empty() { left } else { left / 2 };
+    let found = timeout_at(now + patience, tokio::net::lookup_host((host, port)));
+    match found.await.map_err(io::Error::from).and_then(|found| found) {
+        Ok(found) => found.collect(),
+        Err(error) => {
+            tracing::debug!(target = %target.name, %error, "the name does not resolve");
+            Vec::new()
         }
     }
 }

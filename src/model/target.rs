@@ -112,7 +112,7 @@ impl fmt::Display for Address {
 /// its counts and its idle connections survive a promotion and a reload.
 #[derive(Debug)]
 pub struct Target {
-    /// Unique in this process, never reused: what idle connections are filed under.
+    /// Unique in this process, never reused.
     pub id: u64,
     /// Where it listens.
     pub address: Address,
@@ -127,19 +127,24 @@ pub struct Target {
     /// Requests in flight, tunnels included, a cell for each worker.
     pub in_flight: Striped,
     resolved: Publisher<Vec<SocketAddr>>,
+    /// See [`filed_under`](Self::filed_under).
+    filed_under: AtomicU64,
 }
+
+/// Of everything that is counted up: targets, and what their connections are filed under.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 impl Target {
     /// A target that has not been probed yet.
     #[must_use]
     pub fn new(settings: &TargetSettings, workers: usize) -> Self {
-        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let resolved = match &settings.address {
             Address::Ip(address) => vec![*address],
             Address::Name { .. } | Address::Unix(_) => Vec::new(),
         };
         Self {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            id,
             address: settings.address.clone(),
             name: settings.address.to_string().into(),
             weight: settings.weight,
@@ -147,6 +152,7 @@ impl Target {
             health: Health::default(),
             in_flight: Striped::new(workers),
             resolved: Publisher::new(Arc::new(resolved)),
+            filed_under: AtomicU64::new(id),
         }
     }
 
@@ -167,9 +173,24 @@ impl Target {
 
     /// Remembers what the name resolves to now. An empty answer keeps the last good one.
     pub fn set_resolved(&self, addresses: Vec<SocketAddr>) {
-        if !addresses.is_empty() && *self.resolved.load() != addresses {
-            self.resolved.publish(Arc::new(addresses));
+        let known = self.resolved.load();
+        if addresses.is_empty() || *known == addresses {
+            return;
         }
+        let is_gone = |address| !addresses.contains(address);
+        let moved = known.iter().any(is_gone);
+        self.resolved.publish(Arc::new(addresses));
+        if moved {
+            let other = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+            self.filed_under.store(other, Ordering::Release);
+        }
+    }
+
+    /// What idle connections are filed under: another number, never used before, once one of the
+    /// addresses is gone, so that no request goes there any more.
+    #[must_use]
+    pub fn filed_under(&self) -> u64 {
+        self.filed_under.load(Ordering::Acquire)
     }
 }
 
@@ -184,6 +205,27 @@ mod tests {
         {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
+    }
+
+    #[test]
+    fn connections_are_filed_anew_once_an_address_is_gone() {
+        let (address, weight) = ("app.internal:80".parse().unwrap(), 1);
+        let target = Target::new(&TargetSettings { address, weight, backup: false }, 1);
+        let addresses = |text: &str| -> Vec<SocketAddr> {
+            text.split_whitespace()
+                .map(|one| one.parse().unwrap())
+                .collect()
+        };
+        let resolves = |to: &str| {
+            target.set_resolved(addresses(to));
+            target.filed_under()
+        };
+        let first = resolves("10.0.0.1:80");
+        assert_eq!(resolves("10.0.0.2:80 10.0.0.1:80"), first, "one more harms nobody");
+        assert_eq!(resolves("10.0.0.1:80 10.0.0.2:80"), first, "nor does another order");
+        assert_eq!(resolves(""), first, "no answer keeps the last");
+        assert_eq!(*target.resolved(), addresses("10.0.0.1:80 10.0.0.2:80"));
+        assert_ne!(resolves("10.0.0.2:80"), first);
     }
 
     #[test]

@@ -150,19 +150,10 @@ impl Exchange {
 
     /// Keeps the connection to the target that answered for the next request.
     pub(crate) fn keep(&self, connection: TargetConnection) {
-        let pool = self.pool.borrow();
-        let target = pool
-            .as_ref()
-            .and_then(|pool| pool.targets.get(self.target.get()?));
-        if let Some(target) = target {
-            // A little too old rather than too young, at no look at a clock.
-            let since = self
-                .worker
-                .clock
-                .last()
-                .max(self.answered.get().unwrap_or(self.began));
-            self.worker.idle.put(target.id, connection, since);
-        }
+        // A little too old rather than too young, at no look at a clock.
+        let answered = self.answered.get().unwrap_or(self.began);
+        let since = self.worker.clock.last().max(answered);
+        self.worker.idle.put(connection, since);
     }
 
     /// Another target is tried: counts the request on it.

@@ -160,7 +160,8 @@ async fn attempt<D: Downstream>(
 ) -> Result<(), Missed> {
     let age = (!terms.idempotent).then_some(FRESH_ENOUGH);
     let idle = &exchange.worker.idle;
-    let reused = if tries.fresh_only { None } else { idle.take(target.id, exchange.began, age) };
+    let reused =
+        if tries.fresh_only { None } else { idle.take(target.filed_under(), exchange.began, age) };
     let connection = match reused {
         Some(connection) => connection,
         // In a box: most requests find a connection, and none should carry the room for this.
@@ -192,6 +193,8 @@ async fn dial<D: Downstream>(
     tries: &mut Tries,
 ) -> Result<TargetConnection, Missed> {
     let began = Instant::now();
+    // Before the name is looked up: what it resolves to may change meanwhile.
+    let filed_under = target.filed_under();
     let targets = exchange.pool().map_or(1, |pool| pool.targets.len());
     let patience = tries.patience(targets, exchange.timeouts().connect);
     let mut connecting = pin!(connect(target, patience));
@@ -209,7 +212,7 @@ async fn dial<D: Downstream>(
     tries.connected(began.elapsed());
     let stream = connected?;
     exchange.connected(began.elapsed());
-    Ok(TargetConnection { stream, used: false })
+    Ok(TargetConnection { stream, used: false, filed_under })
 }
 
 fn unconnected(error: &std::io::Error) -> Missed {

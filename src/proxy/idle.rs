@@ -25,6 +25,10 @@ pub(crate) struct TargetConnection {
     pub(crate) stream: Stream,
     /// One that was used before may have been closed by the target meanwhile.
     pub(crate) used: bool,
+    /// What it is filed under while it is idle ([`Target::filed_under`]).
+    ///
+    /// [`Target::filed_under`]: crate::model::target::Target::filed_under
+    pub(crate) filed_under: u64,
 }
 
 struct Idle {
@@ -32,7 +36,7 @@ struct Idle {
     since: Instant,
 }
 
-/// The ids of targets are counted up by ourselves: nobody can choose them so that they collide.
+/// What they are filed under is counted up by ourselves: nobody can choose them so that they collide.
 #[derive(Default)]
 struct IdHasher(u64);
 
@@ -73,16 +77,16 @@ impl IdleConnections {
         Self { by_target: RefCell::default(), per_target_max: Cell::new(per_target_max) }
     }
 
-    /// The connection to this target that was used last, if it was used within `age` of `now`; `None`:
-    /// of any age.
+    /// The connection that was used last of those filed under this number, if it was used within `age`
+    /// of `now`; `None`: of any age.
     pub(crate) fn take(
         &self,
-        target: u64,
+        filed_under: u64,
         now: Instant,
         age: Option<Duration>,
     ) -> Option<TargetConnection> {
         let mut by_target = self.by_target.borrow_mut();
-        let idle = by_target.get_mut(&target)?;
+        let idle = by_target.get_mut(&filed_under)?;
         while let Some(last) = idle.pop() {
             if !last.stream.is_quiet() {
                 continue;
@@ -91,15 +95,15 @@ impl IdleConnections {
                 idle.push(last);
                 return None;
             }
-            return Some(TargetConnection { stream: last.stream, used: true });
+            return Some(TargetConnection { stream: last.stream, used: true, filed_under });
         }
         None
     }
 
     /// Keeps a connection whose last answer was complete at `now`.
-    pub(crate) fn put(&self, target: u64, connection: TargetConnection, now: Instant) {
+    pub(crate) fn put(&self, connection: TargetConnection, now: Instant) {
         let mut by_target = self.by_target.borrow_mut();
-        let idle = by_target.entry(target).or_default();
+        let idle = by_target.entry(connection.filed_under).or_default();
         if idle.len() < self.per_target_max.get() {
             idle.push(Idle { stream: connection.stream, since: now });
         }

@@ -26,7 +26,7 @@ fn short() -> HealthSettings {
 }
 
 fn ask(health: &HealthSettings) -> Ask<'_> {
-    Ask { health, public_host: None, build: None }
+    Ask { health, public_host: None, build: None, last_addresses: false }
 }
 
 async fn outcome_of(act: Act) -> ProbeOutcome {
@@ -198,7 +198,7 @@ async fn the_request_is_that_of_a_client_that_came_by_tls() {
         (&plain, Some("dev-api.moyeora.site"), "dev-api.moyeora.site".to_owned()),
         (&named, Some("dev-api.moyeora.site"), "health.example".to_owned()),
     ] {
-        probe(&scripted.target(), &Ask { health, public_host, build: None }).await;
+        probe(&scripted.target(), &Ask { public_host, ..ask(health) }).await;
         let head = scripted.heads.recv().await.unwrap();
         let mut lines = head.lines();
         assert_eq!(lines.next(), Some("GET /actuator/health?full=1 HTTP/1.1"));
@@ -265,6 +265,19 @@ async fn a_name_that_does_not_resolve_keeps_what_it_last_resolved_to() {
     let record = probe(&target, &ask(&long)).await;
     assert_eq!(record.outcome, ProbeOutcome::Unresolved);
     assert_eq!(*target.resolved(), last);
+}
+
+#[tokio::test]
+async fn where_a_name_resolves_no_more_its_last_addresses_are_asked_unless_by_a_gate() {
+    let scripted = Scripted::start(status(200)).await;
+    let port = scripted.address.port();
+    let target = target(Address::Name { host: "app.invalid".to_owned(), port });
+    let long = HealthSettings { timeout: Duration::from_secs(60), ..health() };
+    let anyway = Ask { last_addresses: true, ..ask(&long) };
+    assert_eq!(probe(&target, &anyway).await.outcome, ProbeOutcome::Unresolved);
+    target.set_resolved(vec![scripted.address]);
+    assert_eq!(probe(&target, &anyway).await.outcome, ProbeOutcome::Good(200));
+    assert_eq!(probe(&target, &ask(&long)).await.outcome, ProbeOutcome::Unresolved);
 }
 
 #[tokio::test]
