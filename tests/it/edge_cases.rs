@@ -23,7 +23,7 @@ use crate::harness::h2::Frames;
 use crate::harness::wire::Wire;
 
 /// `proxyd` where `/etc/hosts` is `hosts`; `None` where nobody may mount.
-fn with_hosts(proxy: &Proxy, hosts: &Path) -> Option<ctl::Running> {
+pub fn with_hosts(proxy: &Proxy, hosts: &Path) -> Option<ctl::Running> {
     let elsewhere = |program: &[&str]| {
         let mut command = Command::new("unshare");
         command

@@ -19,6 +19,7 @@ mod contract;
 mod drain;
 mod edge_cases;
 mod engine;
+mod faults;
 mod forwarding;
 mod gate;
 mod guard;

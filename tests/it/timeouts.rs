@@ -10,6 +10,7 @@ use crate::harness::Origin;
 use crate::harness::Proxy;
 use crate::harness::app;
 use crate::harness::app_with;
+use crate::harness::deaf::Deaf;
 use crate::harness::eventually;
 use crate::harness::pages;
 use crate::harness::wait::pause;
@@ -202,35 +203,6 @@ fn a_connect_that_hangs_on_the_only_target_gets_504() {
     let proxy = Proxy::setup().green(&[&green]).with(&change).start();
     let status = proxy.http().get("/").status;
     assert!(matches!(status, 503 | 504), "{status}");
-}
-
-/// A listener whose queue is full: connecting to it hangs.
-struct Deaf {
-    address: std::net::SocketAddr,
-    _listener: socket2::Socket,
-    _queue: Vec<socket2::Socket>,
-}
-
-impl Deaf {
-    fn listen() -> Self {
-        use socket2::Domain;
-        use socket2::Socket;
-        use socket2::Type;
-        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
-        listener.bind(&any.into()).unwrap();
-        listener.listen(0).unwrap();
-        let address = listener.local_addr().unwrap().as_socket().unwrap();
-        let fill = |_| {
-            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-            socket
-                .connect_timeout(&address.into(), Duration::from_millis(100))
-                .ok();
-            socket
-        };
-        let queue = (0..4).map(fill).collect();
-        Self { address, _listener: listener, _queue: queue }
-    }
 }
 
 #[test]

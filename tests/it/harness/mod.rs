@@ -5,6 +5,7 @@ pub mod certs;
 pub mod client;
 pub mod config;
 pub mod ctl;
+pub mod deaf;
 pub mod h2;
 pub mod http;
 pub mod link;

@@ -85,6 +85,8 @@ pub struct Told {
     pub die_on_reuse: bool,
     /// How many answers of `/endless` still flow.
     pub endless_running: usize,
+    /// The page that answers every request but the probes, whatever it asks for.
+    pub page: Option<&'static str>,
 }
 
 /// Requests that wait at `/hold`.
@@ -106,6 +108,7 @@ impl Origin {
             close_after: None,
             die_on_reuse: false,
             endless_running: 0,
+            page: None,
         };
         let state = Arc::new(State {
             name: name.to_owned(),
@@ -238,6 +241,11 @@ impl Origin {
             .get(id)
             .copied()
             .unwrap_or(0)
+    }
+
+    /// Which requests with `?id=…` were executed, and how often.
+    pub fn all_executions(&self) -> HashMap<String, usize> {
+        self.state.executions.lock().unwrap().clone()
     }
 
     /// How many connections are open.

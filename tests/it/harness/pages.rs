@@ -17,7 +17,8 @@ use super::wait::pause;
 
 /// Answers one request.
 pub fn answer(exchange: &mut Exchange<'_>) -> io::Result<Then> {
-    let path = exchange.head.path().to_owned();
+    let page = exchange.state.told().page;
+    let path = page.unwrap_or(exchange.head.path()).to_owned();
     match path.as_str() {
         "/hold" => hold(exchange),
         "/slow" => slow(exchange),
@@ -38,6 +39,8 @@ pub fn answer(exchange: &mut Exchange<'_>) -> io::Result<Then> {
         "/reset" => Ok(Then::Reset),
         "/close" => Ok(Then::Close),
         "/garbage" => garbage(exchange),
+        "/long-head" => long_head(exchange),
+        "/stall" => exchange.state.hold(exchange.stream).map(|()| Then::Close),
         "/stall-within" => stall_within(exchange),
         "/early-answer" => early_answer(exchange),
         "/never-read" => never_read(exchange),
@@ -280,6 +283,16 @@ fn garbage(exchange: &mut Exchange<'_>) -> io::Result<Then> {
     exchange
         .stream
         .write_all(b"this is not HTTP\r\nat all\r\n\r\n")?;
+    Ok(Then::Close)
+}
+
+/// A head that is longer than any proxy should keep, and goes on as long as anybody reads it.
+fn long_head(exchange: &mut Exchange<'_>) -> io::Result<Then> {
+    exchange.stream.write_all(b"HTTP/1.1 200 OK\r\n")?;
+    let field = format!("X-Filler: {}\r\n", "x".repeat(1000));
+    for _ in 0..10_000 {
+        exchange.stream.write_all(field.as_bytes())?;
+    }
     Ok(Then::Close)
 }
 
