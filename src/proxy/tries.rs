@@ -7,8 +7,8 @@ use crate::model::health::Verdict;
 use crate::model::pool::Pool;
 use crate::proxy::balance;
 
-/// The part of the time for connecting that no target's attempt takes more than, while there are
-/// others: a third, so that one which swallows packets hides no other.
+/// Into how many parts what is left of the time for connecting is divided at most. Each target that
+/// is tried gets one, so that one which swallows packets hides no other.
 const PARTS: usize = 3;
 
 /// What has been tried for one request.

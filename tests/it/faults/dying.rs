@@ -19,7 +19,7 @@ fn process(origin: &Origin, standby: &Origin) -> Proxy {
 /// A proxy before two processes, whose health it asks so seldom that only requests find out.
 fn before(one: &Proxy, two: &Proxy, green: &Origin) -> Proxy {
     let blue = json!([one.plain_address().to_string(), two.plain_address().to_string()]);
-    let change = json!({ "upstreams": { "app": {
+    let change = json!({ "workers": 2, "upstreams": { "app": {
         "blue": blue, "health": { "interval": "60s" }, "promotion": { "gate_timeout": "100s" },
     } } });
     Proxy::setup().green(&[green]).with(&change).start()

@@ -86,11 +86,12 @@ fn an_answer_between_failures_starts_the_count_over() {
             let answer = client.post("/reset", b"");
             assert_eq!(answer.status, 502);
         }
-        // Until each has answered one.
-        let (before_one, before_two) = (one.requests().len(), two.requests().len());
-        while one.requests().len() == before_one || two.requests().len() == before_two {
+        let before = [&one, &two].map(|origin| origin.requests().len());
+        let each_has_answered = || {
             client.get("/").expect(200);
-        }
+            one.requests().len() > before[0] && two.requests().len() > before[1]
+        };
+        eventually("each has answered one", each_has_answered);
     }
     assert_eq!(count(&proxy, "proxy_ejections_total"), 0.0);
 }
