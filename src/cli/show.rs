@@ -98,7 +98,7 @@ fn sum(name: &str, pool: &PoolStatus, live: bool) -> Vec<Span> {
     let (healthy, all) = (
         pool.targets
             .iter()
-            .filter(|t| t.healthy == Some(true))
+            .filter(|t| t.healthy == Some(true) && !t.ejected)
             .count(),
         pool.targets.len(),
     );
@@ -275,8 +275,10 @@ mod tests {
           "promotion": {"id": "p-8", "colour": "green", "phase": "draining", "since": "2026-11-23T19:59:56Z"},
           "pools": {
             "blue": {"in_flight": 3, "tunnels": 1, "targets": [
-              {"address": "10.0.0.11:8080", "healthy": true, "in_flight": 3,
-               "last_probe": {"at": "2026-11-23T19:59:59Z", "outcome": "200", "latency_ms": 1.23}}]},
+              {"address": "10.0.0.11:8080", "healthy": true, "ejected": false, "in_flight": 3,
+               "last_probe": {"at": "2026-11-23T19:59:59Z", "outcome": "200", "latency_ms": 1.23}},
+              {"address": "10.0.0.12:8080", "healthy": true, "ejected": true,
+               "ejected_until": "2026-11-23T20:00:09Z", "in_flight": 0, "last_probe": null}]},
             "green": {"in_flight": 12, "tunnels": 0, "targets": [
               {"address": "10.0.0.11:8081", "healthy": false, "in_flight": 0,
                "last_probe": {"at": "2026-11-23T19:59:59Z", "outcome": "503", "latency_ms": 2000}},
@@ -310,8 +312,9 @@ mod tests {
                 "app: green is live since 2026-11-23T19:57:00Z (3 min)",
                 "  promotion p-8: switched to green, draining blue, since 2026-11-23T19:59:56Z (4 s)",
                 "  POOL   TARGET          HEALTH      LAST PROBE              IN FLIGHT  TUNNELS",
-                "  blue   1 target        1 of 1                              3          1",
+                "  blue   2 targets       1 of 2                              3          1",
                 "         10.0.0.11:8080  healthy     200 in 1.2 ms, 1 s ago  3",
+                "         10.0.0.12:8080  ejected                             0",
                 "* green  2 targets       0 of 2                              12         0",
                 "         10.0.0.11:8081  unhealthy   503 in 2.00 s, 1 s ago  0",
                 "         10.0.0.12:8081  not probed                          12",

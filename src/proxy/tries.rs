@@ -7,8 +7,8 @@ use crate::model::health::Verdict;
 use crate::model::pool::Pool;
 use crate::proxy::balance;
 
-/// Into how many parts what is left of the time for connecting is divided at most. Each target that
-/// is tried gets one, so that one which swallows packets hides no other.
+/// The part of the time for connecting that no target's attempt takes more than, while there are
+/// others: a third, so that one which swallows packets hides no other.
 const PARTS: usize = 3;
 
 /// What has been tried for one request.
@@ -80,7 +80,7 @@ impl Tries {
     /// Why the request fails, if nothing is left to be tried.
     pub(crate) fn fault(&self, pool: &Pool) -> Fault {
         match self.failed.last() {
-            Some((_, last @ (Fault::Reset | Fault::ResponseTimeout))) => *last,
+            Some((_, Fault::Reset)) => Fault::Reset,
             Some((_, last)) if !is_all_sick(pool) => *last,
             Some(_) | None => Fault::NoHealthyTarget,
         }
@@ -91,4 +91,91 @@ impl Tries {
 pub(crate) fn is_all_sick(pool: &Pool) -> bool {
     let mut targets = pool.targets.iter();
     targets.all(|target| target.health.verdict() == Verdict::Unhealthy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::health::ProbeOutcome;
+    use crate::model::health::ProbeRecord;
+    use crate::model::settings::HealthSettings;
+    use crate::model::settings::TargetSettings;
+    use crate::model::target::Target;
+    use std::sync::Arc;
+    use std::time::SystemTime;
+
+    const CONNECT: Duration = Duration::from_secs(3);
+
+    fn pool(backups: &[bool]) -> Pool {
+        let target = |(at, backup): (usize, &bool)| {
+            let address = format!("10.0.0.{}:80", at + 1).parse().unwrap();
+            let settings = TargetSettings { address, weight: 1, backup: *backup };
+            Arc::new(Target::new(&settings, 1))
+        };
+        Pool::new("app".into(), None, backups.iter().enumerate().map(target).collect(), 1)
+    }
+
+    fn sicken(target: &Target) {
+        let (at, outcome) = (SystemTime::UNIX_EPOCH, ProbeOutcome::Refused);
+        let record = ProbeRecord { at, outcome, latency: Duration::ZERO };
+        target.health.record(record, &HealthSettings::default());
+    }
+
+    #[test]
+    fn a_stale_connection_leads_to_another_target_as_good_or_to_a_fresh_one_to_the_same() {
+        let (two, with_backup, alone) =
+            (pool(&[false, false]), pool(&[false, true]), pool(&[false]));
+        for (pool, expected) in [(two, 1), (with_backup, 0), (alone, 0)] {
+            let mut tries = Tries::default();
+            tries.fail_stale(0);
+            assert_eq!(tries.next(&pool, 0, CONNECT), Some(expected));
+            assert!(tries.fresh_only);
+        }
+    }
+
+    #[test]
+    fn the_same_target_comes_before_a_sick_one_and_is_tried_again_only_once() {
+        let pool = pool(&[false, false]);
+        sicken(&pool.targets[1]);
+        let mut tries = Tries::default();
+        tries.fail_stale(0);
+        assert_eq!(tries.next(&pool, 0, CONNECT), Some(0));
+        tries.fail(0, Fault::Connect);
+        assert_eq!(tries.next(&pool, 0, CONNECT), Some(1));
+        tries.fail(1, Fault::Connect);
+        assert_eq!(tries.next(&pool, 0, CONNECT), None);
+    }
+
+    #[test]
+    fn all_attempts_to_connect_share_the_time() {
+        for targets in [1, 2, 3, 5, 50] {
+            let pool = pool(&vec![false; targets]);
+            let (mut tries, mut took) = (Tries::default(), Duration::ZERO);
+            while let Some(at) = tries.next(&pool, 0, CONNECT) {
+                let patience = tries.patience(targets, CONNECT);
+                assert!(patience <= CONNECT / u32::try_from(targets.min(PARTS)).unwrap());
+                took += patience;
+                tries.connected(patience);
+                tries.fail(at, Fault::ConnectTimeout);
+            }
+            assert!(took <= CONNECT && took > CONNECT * 99 / 100, "{targets}: {took:?}");
+        }
+    }
+
+    #[test]
+    fn the_fault_says_that_all_are_sick_only_where_none_took_the_request() {
+        let pool = pool(&[false, false]);
+        let fault = |faults: &[Fault]| {
+            let mut tries = Tries::default();
+            faults
+                .iter()
+                .enumerate()
+                .for_each(|(at, fault)| tries.fail(at, *fault));
+            tries.fault(&pool)
+        };
+        assert_eq!(fault(&[Fault::Connect, Fault::ConnectTimeout]), Fault::ConnectTimeout);
+        pool.targets.iter().for_each(|target| sicken(target));
+        assert_eq!(fault(&[Fault::Connect, Fault::ConnectTimeout]), Fault::NoHealthyTarget);
+        assert_eq!(fault(&[Fault::Connect, Fault::Reset]), Fault::Reset);
+    }
 }
