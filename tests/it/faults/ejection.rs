@@ -97,6 +97,27 @@ fn an_answer_between_failures_starts_the_count_over() {
 }
 
 #[test]
+fn an_answer_that_its_client_leaves_starts_the_count_over_too() {
+    let (one, two, _green, proxy) = unprobed(&json!({}));
+    for _ in 0..6 {
+        for _ in 0..3 {
+            proxy.http().post("/reset", b"");
+        }
+        let before = [&one, &two].map(|origin| origin.requests().len());
+        let each_is_left = || {
+            let mut client = proxy.http();
+            client.send("GET", "/endless", &[], b"");
+            client.head();
+            drop(client);
+            one.requests().len() > before[0] && two.requests().len() > before[1]
+        };
+        eventually("each has been left", each_is_left);
+        eventually("nothing is in flight", || proxy.in_flight("blue") == 0);
+    }
+    assert_eq!(count(&proxy, "proxy_ejections_total"), 0.0);
+}
+
+#[test]
 fn an_error_of_the_applications_own_ejects_nothing() {
     let (_one, _two, _green, proxy) = probed();
     let mut client = proxy.http();
