@@ -65,6 +65,7 @@ pub struct Running {
     supervisor: JoinHandle<()>,
     doors: JoinSet<()>,
     access_log: Arc<AccessLog>,
+    metrics: Metrics,
 }
 
 impl Refused {
@@ -179,7 +180,16 @@ pub async fn start(path: &Path) -> Result<Running, Refused> {
     let doors = doors(control_socket, admin, &handle, &metrics, &access_log, &control_plane);
     let supervisor = tokio::spawn(supervisor.run(data_plane.stopping()));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %path.display(), "proxyd runs");
-    Ok(Running { handle, data_plane, control_plane, workers, supervisor, doors, access_log })
+    Ok(Running {
+        handle,
+        data_plane,
+        control_plane,
+        workers,
+        supervisor,
+        doors,
+        access_log,
+        metrics,
+    })
 }
 
 /// Everything that listens to operators and scrapers.
@@ -328,6 +338,13 @@ impl Running {
             if !matches!(joined, Ok(Ok(()))) {
                 tracing::error!("a worker has panicked");
             }
+        }
+        let lost = self.metrics.without_outcome();
+        if lost > 0 {
+            tracing::error!(
+                requests = lost,
+                "the ledger: requests were taken in and have no outcome"
+            );
         }
         // A promotion whose drain has ended still writes its receipt.
         if timeout(GOODBYE, &mut self.supervisor).await.is_err() {

@@ -6,6 +6,8 @@
 
 mod record;
 mod target_use;
+#[cfg(test)]
+mod tests;
 
 use std::cell::Cell;
 use std::cell::OnceCell;
@@ -84,6 +86,7 @@ impl Exchange {
         connection: &Rc<Connection>,
         stream: Option<StreamTask>,
     ) -> Rc<Self> {
+        worker.requests.accepted();
         connection.begin_request();
         worker.clock.watch(|watch| Self {
             worker: Rc::clone(worker),
@@ -333,13 +336,16 @@ impl Exchange {
     }
 
     fn verdict(&self) -> (Outcome, Option<Fault>) {
+        // Whatever went wrong before, this is what the client lost its answer to.
+        if !self.complete.get() && std::thread::panicking() {
+            return (Outcome::Lost, Some(Fault::Internal));
+        }
         if let Some(fault) = self.fault.get() {
             return (fault.outcome(), Some(fault));
         }
         match (self.complete.get(), self.by_target.get()) {
             (true, true) => (Outcome::Answered, None),
             (true, false) => (Outcome::Replied, None),
-            (false, _) if std::thread::panicking() => (Outcome::Lost, Some(Fault::Internal)),
             (false, _) => (Outcome::ClientGone, Some(Fault::ClientGone)),
         }
     }

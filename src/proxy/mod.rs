@@ -23,6 +23,8 @@ mod head;
 mod idle;
 mod reply;
 mod server;
+#[cfg(test)]
+mod testing;
 mod tries;
 mod tunnel;
 mod view;

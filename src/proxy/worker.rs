@@ -27,6 +27,7 @@ use crate::observe::access::AccessWriter;
 use crate::observe::access::Fixed;
 use crate::observe::metrics::Metrics;
 use crate::observe::metrics::PoolMeters;
+use crate::observe::metrics::RequestMeters;
 use crate::proxy::accept;
 pub use crate::proxy::accept::Admission;
 use crate::proxy::accept::ListenerContext;
@@ -85,6 +86,8 @@ pub(crate) struct Worker {
     pub(crate) admission: Arc<Admission>,
     /// Where to count.
     pub(crate) metrics: Metrics,
+    /// Where every request is counted as it comes.
+    pub(crate) requests: RequestMeters,
     /// Where requests without an upstream are counted.
     pub(crate) unrouted: PoolMeters,
     /// Where to log requests.
@@ -97,6 +100,41 @@ pub(crate) struct Worker {
     pub(crate) stopping_since: Cell<Option<Instant>>,
     /// Connection tasks that have not ended.
     pub(crate) open: Cell<usize>,
+}
+
+impl Worker {
+    /// A worker that has nothing to do yet.
+    pub(crate) fn new(
+        index: usize,
+        snapshots: &Published<Snapshot>,
+        admission: Arc<Admission>,
+        metrics: Metrics,
+        log: AccessWriter,
+    ) -> Self {
+        let view = View::new(snapshots, metrics.clone());
+        let kept = view
+            .load()
+            .snapshot
+            .settings
+            .limits
+            .idle_upstream_connections;
+        Self {
+            index,
+            view,
+            clock: Rc::default(),
+            idle: IdleConnections::new(kept),
+            turns: Turns::new(HANDSHAKES_WAITING),
+            admission,
+            requests: metrics.requests(),
+            unrouted: metrics.unrouted(),
+            metrics,
+            log,
+            nowhere: Fixed::target("", "", ""),
+            stage: Cell::new(Stage::Running),
+            stopping_since: Cell::new(None),
+            open: Cell::new(0),
+        }
+    }
 }
 
 /// A listener that this worker accepts on; stops when dropped.
@@ -139,28 +177,7 @@ pub fn spawn(parts: WorkerParts) -> io::Result<thread::JoinHandle<()>> {
 async fn run(parts: WorkerParts) {
     let WorkerParts { index, snapshots, mut listeners, admission, metrics, log, mut stopping } =
         parts;
-    let view = View::new(&snapshots, metrics.clone());
-    let kept = view
-        .load()
-        .snapshot
-        .settings
-        .limits
-        .idle_upstream_connections;
-    let worker = Rc::new(Worker {
-        index,
-        view,
-        clock: Rc::default(),
-        idle: IdleConnections::new(kept),
-        turns: Turns::new(HANDSHAKES_WAITING),
-        admission,
-        unrouted: metrics.unrouted(),
-        metrics,
-        log,
-        nowhere: Fixed::target("", "", ""),
-        stage: Cell::new(Stage::Running),
-        stopping_since: Cell::new(None),
-        open: Cell::new(0),
-    });
+    let worker = Rc::new(Worker::new(index, &snapshots, admission, metrics, log));
     let ticking = tokio::task::spawn_local(tick(Rc::clone(&worker)));
     let mut accepting: HashMap<SocketAddr, Accepting> = HashMap::new();
     loop {

@@ -12,7 +12,7 @@ use crate::harness::app_with;
 use crate::harness::eventually;
 
 /// Name, type, labels: to the letter.
-const METRICS: [(&str, &str, &[&str]); 21] = [
+const METRICS: [(&str, &str, &[&str]); 22] = [
     ("proxy_requests_total", "counter", &["upstream", "colour", "code"]),
     ("proxy_request_duration_seconds", "histogram", &["upstream", "colour"]),
     ("proxy_upstream_errors_total", "counter", &["upstream", "colour", "target", "outcome"]),
@@ -28,6 +28,7 @@ const METRICS: [(&str, &str, &[&str]); 21] = [
     ("proxy_connections", "gauge", &["listener"]),
     ("proxy_connections_total", "counter", &["listener", "outcome"]),
     ("proxy_tls_handshakes_total", "counter", &["listener", "outcome"]),
+    ("proxy_requests_accepted_total", "counter", &[]),
     ("proxy_requests_outcome_total", "counter", &["outcome"]),
     ("proxy_client_errors_total", "counter", &["listener", "outcome"]),
     ("proxy_config_reloads_total", "counter", &["outcome"]),

@@ -46,6 +46,13 @@ const STATUSES: usize = 500;
 #[derive(Debug)]
 pub struct PoolMeters(pub(super) Stripe<PoolCells>);
 
+/// Counts the requests that one worker takes in. How each ended is [`Metrics::outcome`]'s: the two are
+/// counted apart, so that a request which never ends shows.
+///
+/// [`Metrics::outcome`]: crate::observe::metrics::Metrics::outcome
+#[derive(Debug)]
+pub struct RequestMeters(pub(super) Stripe<RequestCells>);
+
 /// Counts what one target does wrong.
 #[derive(Debug, Clone)]
 pub struct TargetMeters(pub(super) Arc<TargetCells>);
@@ -80,6 +87,13 @@ impl PoolMeters {
     /// A request was sent to a target although none of the pool is healthy.
     pub fn failed_open(&self) {
         self.0.fail_open.add_alone(1);
+    }
+}
+
+impl RequestMeters {
+    /// A request has been taken in: it will have exactly one outcome.
+    pub fn accepted(&self) {
+        self.0.accepted.add_alone(1);
     }
 }
 
@@ -187,6 +201,19 @@ impl Fold for PoolCells {
         sum.retries.add(self.retries.get());
         sum.over_budget.add(self.over_budget.get());
         sum.fail_open.add(self.fail_open.get());
+    }
+}
+
+/// What [`RequestMeters`] count on; alone on its cache lines.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(super) struct RequestCells {
+    pub(super) accepted: Count,
+}
+
+impl Fold for RequestCells {
+    fn fold_into(&self, sum: &Self) {
+        sum.accepted.add(self.accepted.get());
     }
 }
 

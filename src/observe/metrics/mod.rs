@@ -28,12 +28,15 @@ use crate::model::snapshot::Snapshot;
 use crate::model::target::Target;
 use crate::observe::metrics::cells::Count;
 use crate::observe::metrics::cells::Slots;
+use crate::observe::metrics::cells::Stripes;
 use crate::observe::metrics::exposition::Process;
+use crate::observe::metrics::meters::RequestCells;
 use crate::observe::metrics::tree::Tree;
 
 pub use crate::observe::metrics::meters::Connected;
 pub use crate::observe::metrics::meters::ListenerMeters;
 pub use crate::observe::metrics::meters::PoolMeters;
+pub use crate::observe::metrics::meters::RequestMeters;
 pub use crate::observe::metrics::meters::TargetMeters;
 pub use crate::observe::metrics::words::ClientError;
 pub use crate::observe::metrics::words::ConnectionOutcome;
@@ -55,6 +58,7 @@ struct Inner {
     /// Held while a handle is made, an event of the control plane is counted, or a scrape adds up;
     /// never during a request.
     tree: Mutex<Tree>,
+    requests: Stripes<RequestCells>,
     outcomes: Slots<{ Outcome::ALL.len() }>,
     reloads_applied: Count,
     reloads_refused: Count,
@@ -72,6 +76,7 @@ impl Metrics {
         Self(Arc::new(Inner {
             version: version.to_owned(),
             tree: Mutex::default(),
+            requests: Stripes::default(),
             outcomes: Slots::default(),
             reloads_applied: Count::default(),
             reloads_refused: Count::default(),
@@ -80,6 +85,24 @@ impl Metrics {
             certificates: Mutex::default(),
             process: Process::new(),
         }))
+    }
+
+    /// What a worker counts every request with that it takes in: make it once a worker, and keep it.
+    #[must_use]
+    pub fn requests(&self) -> RequestMeters {
+        RequestMeters(self.0.requests.stripe())
+    }
+
+    /// How many requests were taken in and have no outcome: those in flight, and none once the
+    /// workers have ended.
+    #[must_use]
+    pub fn without_outcome(&self) -> u64 {
+        // In this order: a request that ends in between must not seem to end before it began.
+        let ended: u64 = Outcome::ALL
+            .iter()
+            .map(|outcome| self.0.outcomes.get(*outcome as usize))
+            .sum();
+        self.0.requests.sum().accepted.get().saturating_sub(ended)
     }
 
     /// What a worker counts this pool's requests with: make it once a worker and pool, and keep it.

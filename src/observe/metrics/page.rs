@@ -79,6 +79,11 @@ impl Inner {
         for outcome in Outcome::ALL {
             outcomes.add(&[("outcome", outcome.as_str())], self.outcomes.get(outcome as usize));
         }
+        let mut accepted = Family::counter(
+            "proxy_requests_accepted_total",
+            "Requests taken in; those not yet among the outcomes are in flight.",
+        );
+        accepted.add(&[], self.requests.sum().accepted.get());
         let mut reloads = Family::counter(
             "proxy_config_reloads_total",
             "Times the configuration file was read again, by what came of it.",
@@ -102,7 +107,7 @@ impl Inner {
             "Lines of the access log given up because it could not be written fast enough.",
         );
         dropped.add(&[], self.access_log_dropped.get());
-        vec![build, generation, outcomes, reloads, last, certificates, dropped]
+        vec![build, generation, outcomes, accepted, reloads, last, certificates, dropped]
     }
 }
 

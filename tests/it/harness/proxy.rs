@@ -239,8 +239,9 @@ impl Proxy {
         eventually("every lease comes back", || in_flight() == 0.0);
         eventually("every request is in the ledger once", || {
             let metrics = self.metrics();
-            metrics.sum("proxy_requests_outcome_total", &[])
-                == metrics.sum("proxy_requests_total", &[])
+            let ended = metrics.sum("proxy_requests_outcome_total", &[]);
+            ended == metrics.sum("proxy_requests_total", &[])
+                && ended == metrics.value("proxy_requests_accepted_total", &[])
         });
         let lost = self
             .metrics()
@@ -251,6 +252,7 @@ impl Proxy {
     fn assert_calm(&self) {
         let stderr = self.stderr();
         assert!(!stderr.contains("panicked"), "a panic:\n{stderr}");
+        assert!(!stderr.contains("have no outcome"), "the ledger at the end:\n{stderr}");
     }
 
     /// This test leaves the process in a state that the audit at the end does not fit.
