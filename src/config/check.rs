@@ -167,6 +167,10 @@ fn limits(field: &Field<written::Limits>) -> Limits {
         request_header: head.unwrap_or(default.request_header),
         request_headers: count(&written.request_headers, default.request_headers),
         request_body: word(&written.request_body).map_or(default.request_body, |size| size.0),
+        request_body_rate: word(&written.request_body_rate)
+            .map_or(default.request_body_rate, |rate| rate.0),
+        request_body_grace: word(&written.request_body_grace)
+            .map_or(default.request_body_grace, |grace| *grace),
         http2_streams: written
             .http2_streams
             .good()

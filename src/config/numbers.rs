@@ -1,5 +1,6 @@
 //! Single values with a number in them: durations, sizes, counts, statuses, permission bits.
 
+use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -71,6 +72,22 @@ impl Word for SizeOrUnlimited {
             return Ok(Self(None));
         }
         bytes(text).map(|bytes| Self(Some(bytes)))
+    }
+}
+
+/// A number of bytes a second, or none that must be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RateOrOff(pub(crate) Option<NonZeroU64>);
+
+impl Word for RateOrOff {
+    const EXPECTED: &'static str = "bytes a second such as 500B, or off";
+    const PATTERN: Option<&'static str> = Some("^(off|[0-9]+(B|KiB|MiB|GiB))$");
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        bytes(text).map(|bytes| Self(NonZeroU64::new(bytes)))
     }
 }
 

@@ -53,7 +53,8 @@ const EVERYTHING: &str = r#"{
     "connect": "6s", "response": "7s", "tunnel": "8s", "shutdown": "9s"
   },
   "limits": {
-    "request_header": "32768B", "request_headers": 50, "request_body": "1MiB", "http2_streams": 9,
+    "request_header": "32768B", "request_headers": 50, "request_body": "1MiB",
+    "request_body_rate": "1KiB", "request_body_grace": "7s", "http2_streams": 9,
     "connections": 10, "connections_per_address": 5, "idle_upstream_connections": 0
   },
   "workers": 3, "trusted_proxies": ["10.0.0.0/8", "::1"],
@@ -200,6 +201,8 @@ fn every_key_means_what_it_says() {
         request_header: 32768,
         request_headers: 50,
         request_body: Some(1 << 20),
+        request_body_rate: std::num::NonZeroU64::new(1 << 10),
+        request_body_grace: seconds(7),
         http2_streams: 9,
         connections: 10,
         connections_per_address: 5,

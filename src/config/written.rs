@@ -9,6 +9,7 @@ use http::HeaderName;
 use ipnet::IpNet;
 
 use crate::config::numbers::Mode;
+use crate::config::numbers::RateOrOff;
 use crate::config::numbers::Size;
 use crate::config::numbers::SizeOrUnlimited;
 use crate::config::numbers::Statuses;
@@ -241,6 +242,10 @@ sections! {
             request_headers: Whole<1, 1000> = 100,
             /// Bytes of a request body, or unlimited: 413.
             request_body: Parsed<SizeOrUnlimited> = "unlimited",
+            /// Bytes a second of a request body at the least, once the grace is over, or off: 408.
+            request_body_rate: Parsed<RateOrOff> = "500B",
+            /// How long a client is waited for before the rate of its body counts.
+            request_body_grace: Parsed<Duration> = "30s",
             /// Streams at once on one HTTP/2 connection.
             http2_streams: Whole<1, 10_000> = 128,
             /// Client connections at once.

@@ -41,6 +41,8 @@ pub enum Fault {
     HeadTimeout,
     /// The client stopped sending its body.
     BodyTimeout,
+    /// The client sends its body more slowly than it must.
+    BodyTooSlow,
     /// The client's body ended early or broke its framing.
     BodyBroken,
     /// The client left before its answer was complete.
@@ -87,6 +89,7 @@ impl Fault {
             | Self::BodyTooLarge
             | Self::HeadTimeout
             | Self::BodyTimeout
+            | Self::BodyTooSlow
             | Self::BodyBroken
             | Self::ClientGone
             | Self::SendTimeout => Side::Downstream,
@@ -114,6 +117,7 @@ impl Fault {
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Misdirected => "misdirected",
             Self::BodyTimeout => "body_timeout",
+            Self::BodyTooSlow => "body_too_slow",
             Self::BodyBroken => "body_broken",
             Self::ClientGone => "client_gone",
             Self::SendTimeout => "send_timeout",
@@ -148,6 +152,7 @@ impl Fault {
             | Self::BodyTooLarge => Outcome::Refused,
             Self::HeadTimeout
             | Self::BodyTimeout
+            | Self::BodyTooSlow
             | Self::BodyBroken
             | Self::ClientGone
             | Self::SendTimeout => Outcome::ClientGone,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -195,6 +196,11 @@ pub struct Limits {
     pub request_headers: usize,
     /// Bytes of a request body, `None` for unlimited: 413.
     pub request_body: Option<u64>,
+    /// Bytes a second of a request body at the least, over the time that the client was waited for;
+    /// `None` for any: 408.
+    pub request_body_rate: Option<NonZeroU64>,
+    /// How long the client is waited for before its rate counts.
+    pub request_body_grace: Duration,
     /// Streams at once on an HTTP/2 connection.
     pub http2_streams: u32,
     /// Client connections at once.
@@ -284,6 +290,8 @@ impl Default for Limits {
             request_header: 64 * 1024,
             request_headers: 100,
             request_body: None,
+            request_body_rate: NonZeroU64::new(500),
+            request_body_grace: Duration::from_secs(30),
             http2_streams: 128,
             connections: 20_000,
             connections_per_address: 1000,

@@ -4,6 +4,7 @@
 //! target, the answer's body on its way to the client, a tunnel. When the last part is gone it books
 //! exactly one outcome, and gives back its lease.
 
+mod pace;
 mod record;
 mod target_use;
 #[cfg(test)]
@@ -69,6 +70,8 @@ pub(crate) struct Exchange {
     complete: Cell<bool>,
     by_target: Cell<bool>,
     bytes_in: Cell<u64>,
+    /// The ticks that saw more of its body awaited.
+    awaited: Cell<u32>,
     bytes_out: Cell<u64>,
     attempts: Cell<u32>,
     connect: Cell<Option<Duration>>,
@@ -109,6 +112,7 @@ impl Exchange {
             complete: Cell::new(false),
             by_target: Cell::new(false),
             bytes_in: Cell::new(0),
+            awaited: Cell::new(0),
             bytes_out: Cell::new(0),
             attempts: Cell::new(0),
             connect: Cell::new(None),
@@ -243,16 +247,6 @@ impl Exchange {
         }
     }
 
-    /// Bytes of the request body that have come.
-    pub(crate) fn has_received(&self, bytes: usize) -> u64 {
-        let sum = self
-            .bytes_in
-            .get()
-            .saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
-        self.bytes_in.set(sum);
-        sum
-    }
-
     /// Bytes of the answer's body that have been sent on.
     pub(crate) fn has_sent(&self, bytes: usize) {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
@@ -363,6 +357,8 @@ impl Watched for Exchange {
             self.reset_stream();
         } else if self.waiting_until.get().is_some_and(|at| at <= now) {
             self.time_out();
+        } else if self.is_body_too_slow() {
+            self.end(Fault::BodyTooSlow);
         } else if !self.is_slow.replace(true)
             && let Some(waker) = self.waker.borrow().as_ref()
         {

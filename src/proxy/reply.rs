@@ -65,6 +65,7 @@ fn status(fault: Fault) -> (StatusCode, &'static str) {
         Fault::BodyTimeout => {
             (StatusCode::REQUEST_TIMEOUT, "the request body did not come in time")
         }
+        Fault::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, "the request body comes too slowly"),
         Fault::UnknownHost => (StatusCode::NOT_FOUND, "no route is for this host"),
         Fault::UnknownPath => (StatusCode::NOT_FOUND, "no route is for this path"),
         Fault::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "the proxy failed"),

@@ -63,6 +63,7 @@ impl UpstreamError {
             | Fault::BodyTooLarge
             | Fault::HeadTimeout
             | Fault::BodyTimeout
+            | Fault::BodyTooSlow
             | Fault::BodyBroken
             | Fault::ClientGone
             | Fault::SendTimeout
@@ -91,6 +92,8 @@ words! {
         Misdirected => "misdirected",
         /// It stopped sending its body.
         BodyTimeout => "body_timeout",
+        /// It sends its body more slowly than it must.
+        BodyTooSlow => "body_too_slow",
         /// Its body ended early or broke its framing.
         BodyBroken => "body_broken",
         /// It left before its answer was complete.
@@ -118,6 +121,7 @@ impl ClientError {
             Fault::Misdirected => Some(Self::Misdirected),
             Fault::HeadTimeout => Some(Self::Timeout),
             Fault::BodyTimeout => Some(Self::BodyTimeout),
+            Fault::BodyTooSlow => Some(Self::BodyTooSlow),
             Fault::BodyBroken => Some(Self::BodyBroken),
             Fault::ClientGone => Some(Self::ClientGone),
             Fault::SendTimeout => Some(Self::SendTimeout),
@@ -191,7 +195,7 @@ mod tests {
     use super::*;
     use crate::model::fault::Side;
 
-    const FAULTS: [Fault; 26] = [
+    const FAULTS: [Fault; 27] = [
         Fault::Malformed,
         Fault::BadFraming,
         Fault::TransferCoding,
@@ -205,6 +209,7 @@ mod tests {
         Fault::BodyTooLarge,
         Fault::HeadTimeout,
         Fault::BodyTimeout,
+        Fault::BodyTooSlow,
         Fault::BodyBroken,
         Fault::ClientGone,
         Fault::SendTimeout,
