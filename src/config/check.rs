@@ -180,6 +180,8 @@ fn limits(field: &Field<written::Limits>) -> Limits {
             &written.connections_per_address,
             default.connections_per_address,
         ),
+        requests: count(&written.requests, default.requests),
+        requests_per_address: count(&written.requests_per_address, default.requests_per_address),
         idle_upstream_connections: count(
             &written.idle_upstream_connections,
             default.idle_upstream_connections,

@@ -142,7 +142,7 @@ pub async fn start(path: &Path) -> Result<Running, Refused> {
     let settings = loaded.settings.clone();
     let files = limits::raise_nofile().map_err(Refused::because)?;
     let workers = settings.workers.unwrap_or_else(cores);
-    let admission = Arc::new(Admission::new(ceiling(&settings, files)));
+    let admission = Arc::new(Admission::new(ceiling(&settings, files), workers));
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
     let ours = Ours::note(&settings);
     let control_socket = ControlSocket::bind(&settings.control).map_err(Refused::because)?;

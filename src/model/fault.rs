@@ -55,6 +55,10 @@ pub enum Fault {
     UnknownPath,
     /// The drain's deadline, or the end of a shutdown.
     Cut,
+    /// As many requests as there may be are in flight.
+    RequestsLimit,
+    /// … of this client's address.
+    AddressRequestsLimit,
     /// Something that must not happen did: counted as lost.
     Internal,
     /// No target could be connected to: the last one refused, was unreachable or unresolved.
@@ -93,7 +97,12 @@ impl Fault {
             | Self::BodyBroken
             | Self::ClientGone
             | Self::SendTimeout => Side::Downstream,
-            Self::UnknownHost | Self::UnknownPath | Self::Cut | Self::Internal => Side::Proxy,
+            Self::UnknownHost
+            | Self::UnknownPath
+            | Self::RequestsLimit
+            | Self::AddressRequestsLimit
+            | Self::Cut
+            | Self::Internal => Side::Proxy,
             Self::Connect
             | Self::ConnectTimeout
             | Self::NoHealthyTarget
@@ -123,6 +132,8 @@ impl Fault {
             Self::SendTimeout => "send_timeout",
             Self::UnknownHost => "unknown_host",
             Self::UnknownPath => "unknown_path",
+            Self::RequestsLimit => "requests_limit",
+            Self::AddressRequestsLimit => "requests_address_limit",
             Self::Cut => "cut",
             Self::Internal => "internal",
             Self::Connect => "connect",
@@ -156,6 +167,7 @@ impl Fault {
             | Self::BodyBroken
             | Self::ClientGone
             | Self::SendTimeout => Outcome::ClientGone,
+            Self::RequestsLimit | Self::AddressRequestsLimit => Outcome::Shed,
             Self::Cut => Outcome::Cut,
             Self::Internal => Outcome::Lost,
             Self::Connect

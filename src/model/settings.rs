@@ -207,6 +207,10 @@ pub struct Limits {
     pub connections: usize,
     /// … of one client address.
     pub connections_per_address: usize,
+    /// Requests in flight at once: 503.
+    pub requests: usize,
+    /// … of one client address.
+    pub requests_per_address: usize,
     /// Idle connections kept to one target by one worker.
     pub idle_upstream_connections: usize,
 }
@@ -295,6 +299,8 @@ impl Default for Limits {
             http2_streams: 128,
             connections: 20_000,
             connections_per_address: 1000,
+            requests: 20_000,
+            requests_per_address: 1000,
             idle_upstream_connections: 128,
         }
     }

@@ -2,18 +2,10 @@
 
 use std::cell::Cell;
 use std::cell::RefCell;
-use std::collections::HashMap;
-use std::hash::BuildHasher;
-use std::hash::RandomState;
 use std::io;
-use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -22,7 +14,6 @@ use tokio::sync::oneshot;
 use tokio::time::sleep;
 use tokio::time::timeout;
 
-use crate::model::settings::Limits;
 use crate::net::handshake;
 use crate::net::listen::Listener;
 use crate::net::stream::plain::PlainStream;
@@ -43,82 +34,6 @@ use crate::proxy::worker::Worker;
 /// How long accepting pauses when the kernel has no descriptor left: connections wait in the accept
 /// queue meanwhile, and the worker serves what it has instead of spinning.
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// Locks of the per-address counts: one would be shared by every accept of the process.
-const SHARDS: usize = 64;
-
-/// How many client connections there are, in all and of each address. Touched once a connection,
-/// never once a request.
-#[derive(Debug)]
-pub struct Admission {
-    /// What the file descriptors allow, whatever the file says.
-    ceiling: usize,
-    all: AtomicUsize,
-    by_address: Box<[Mutex<HashMap<IpAddr, usize>>]>,
-    hasher: RandomState,
-}
-
-/// A connection that was let in; no longer counted once dropped.
-struct Admitted {
-    admission: Arc<Admission>,
-    address: IpAddr,
-}
-
-impl Admission {
-    /// Counts of zero, and at most `ceiling` connections in all.
-    #[must_use]
-    pub fn new(ceiling: usize) -> Self {
-        Self {
-            ceiling,
-            all: AtomicUsize::new(0),
-            by_address: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            hasher: RandomState::new(),
-        }
-    }
-
-    fn admit(
-        self: &Arc<Self>,
-        address: IpAddr,
-        limits: &Limits,
-    ) -> Result<Admitted, ConnectionOutcome> {
-        // Count first: what is over the limit is given back by the drop of `admitted`.
-        let before = self.all.fetch_add(1, Ordering::AcqRel);
-        let of_address = self.change(address, |count| {
-            *count += 1;
-            *count
-        });
-        let admitted = Admitted { admission: Arc::clone(self), address };
-        if before >= limits.connections.min(self.ceiling) {
-            return Err(ConnectionOutcome::RefusedLimit);
-        }
-        if of_address > limits.connections_per_address {
-            return Err(ConnectionOutcome::RefusedAddressLimit);
-        }
-        Ok(admitted)
-    }
-
-    fn change(&self, address: IpAddr, change: impl FnOnce(&mut usize) -> usize) -> usize {
-        let shards = u64::try_from(self.by_address.len()).unwrap_or(1);
-        let at = usize::try_from(self.hasher.hash_one(address) % shards).unwrap_or(0);
-        let Some(shard) = self.by_address.get(at) else { return 0 };
-        let mut counts = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = change(counts.entry(address).or_default());
-        if left == 0 {
-            counts.remove(&address);
-        }
-        left
-    }
-}
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        self.admission.all.fetch_sub(1, Ordering::AcqRel);
-        self.admission.change(self.address, |count| {
-            *count = count.saturating_sub(1);
-            *count
-        });
-    }
-}
 
 /// A listener as one worker knows it. A reload may change what stands behind it, never its name.
 pub(crate) struct ListenerContext {
@@ -320,23 +235,4 @@ async fn secure(
     let sni = stream.server_name().map(str::to_ascii_lowercase);
     let secured = Secured { sni, certificates };
     Some((Connection::open(worker, context, client, Some(secured), http2), stream))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_limits_are_on_all_connections_and_on_those_of_one_address() {
-        let admission = Arc::new(Admission::new(usize::MAX));
-        let limits = Limits { connections: 3, connections_per_address: 2, ..Limits::default() };
-        let (a, b) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
-        let first = admission.admit(a, &limits).unwrap();
-        let _second = admission.admit(a, &limits).unwrap();
-        assert_eq!(admission.admit(a, &limits).err(), Some(ConnectionOutcome::RefusedAddressLimit));
-        let _third = admission.admit(b, &limits).unwrap();
-        assert_eq!(admission.admit(b, &limits).err(), Some(ConnectionOutcome::RefusedLimit));
-        drop(first);
-        assert!(admission.admit(a, &limits).is_ok());
-    }
 }

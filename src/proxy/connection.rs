@@ -17,6 +17,8 @@ use tokio::io::AsyncWrite;
 use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
+use crate::model::fault::Fault;
+use crate::model::settings::Limits;
 use crate::model::settings::Timeouts;
 use crate::net::certs::CertificateSet;
 use crate::net::stream::Transport;
@@ -24,6 +26,7 @@ use crate::proxy::accept::ListenerContext;
 use crate::proxy::client::Client;
 use crate::proxy::clock::Watch;
 use crate::proxy::clock::Watched;
+use crate::proxy::share::Share;
 use crate::proxy::worker::Worker;
 use crate::sync::shutdown::Stage;
 
@@ -72,6 +75,8 @@ pub(crate) struct Connection {
     /// What the TLS handshake settled; `None` on plaintext.
     pub(crate) secured: Option<Secured>,
     worker: Rc<Worker>,
+    /// The requests of its address on this worker.
+    of_address: Rc<Share>,
     timeouts: Timeouts,
     phase: Cell<Phase>,
     serving: Cell<usize>,
@@ -97,11 +102,13 @@ impl Connection {
         multiplexed: bool,
     ) -> Rc<Self> {
         let timeouts = worker.view.load().snapshot.settings.timeouts;
+        let of_address = worker.shares.of(client.address, &worker.admission);
         worker.clock.watch(|watch| Self {
             listener,
             client,
             secured,
             worker: Rc::clone(worker),
+            of_address,
             timeouts,
             phase: Cell::new(Phase::Head),
             serving: Cell::new(0),
@@ -129,6 +136,8 @@ impl Connection {
 
     /// A request begins. It ends with [`end_request`](Self::end_request).
     pub(crate) fn begin_request(&self) {
+        self.worker.shares.all.begin();
+        self.of_address.begin();
         self.watch.rouse();
         self.serving.set(self.serving.get() + 1);
         self.served.set(true);
@@ -136,8 +145,25 @@ impl Connection {
         self.patience.set(None);
     }
 
+    /// Whether a request that has begun may be served beside all others.
+    ///
+    /// # Errors
+    ///
+    /// The limit that it is over.
+    pub(crate) fn has_room(&self, limits: &Limits) -> Result<(), Fault> {
+        if !self.of_address.fits(limits.requests_per_address) {
+            return Err(Fault::AddressRequestsLimit);
+        }
+        if !self.worker.shares.all_fit(limits.requests) {
+            return Err(Fault::RequestsLimit);
+        }
+        Ok(())
+    }
+
     /// A request has ended, with its last byte handed to the connection.
     pub(crate) fn end_request(&self) {
+        self.worker.shares.all.end();
+        self.of_address.end();
         self.serving.set(self.serving.get().saturating_sub(1));
         if self.serving.get() == 0 {
             self.phase.set(Phase::Idle);

@@ -197,6 +197,7 @@ pub(crate) fn decide(
     for _ in 0..RELOADS_MAX {
         let seen = worker.view.load();
         let snapshot = &seen.snapshot;
+        connection.has_room(&snapshot.settings.limits)?;
         let host = admit(snapshot, head)?;
         if connection.listener.redirect_to_https() && !head.path().starts_with(ACME_CHALLENGE) {
             return redirect(connection, head, &host);

@@ -6,6 +6,7 @@
 //! in the published snapshot and in leases.
 
 mod accept;
+mod admission;
 #[doc(hidden)]
 pub mod balance;
 mod body;
@@ -23,6 +24,7 @@ mod head;
 mod idle;
 mod reply;
 mod server;
+mod share;
 #[cfg(test)]
 mod testing;
 mod tries;

@@ -68,6 +68,10 @@ fn status(fault: Fault) -> (StatusCode, &'static str) {
         Fault::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, "the request body comes too slowly"),
         Fault::UnknownHost => (StatusCode::NOT_FOUND, "no route is for this host"),
         Fault::UnknownPath => (StatusCode::NOT_FOUND, "no route is for this path"),
+        Fault::RequestsLimit => (StatusCode::SERVICE_UNAVAILABLE, "the proxy has too much to do"),
+        Fault::AddressRequestsLimit => {
+            (StatusCode::SERVICE_UNAVAILABLE, "too many requests of your address are in flight")
+        }
         Fault::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "the proxy failed"),
         Fault::Cut => (StatusCode::SERVICE_UNAVAILABLE, "the request was ended by a deployment"),
         Fault::NoHealthyTarget => {

@@ -61,7 +61,7 @@ impl Alone {
             upstreams: Vec::new(),
             settings: settings.into(),
         });
-        let (metrics, admission) = (Metrics::new("test"), Arc::new(Admission::new(usize::MAX)));
+        let (metrics, admission) = (Metrics::new("test"), Arc::new(Admission::new(usize::MAX, 1)));
         let published = Publisher::new(Arc::clone(&snapshot)).published();
         let worker = Worker::new(0, &published, admission, metrics.clone(), log.writer());
         let listeners = Listeners::new(1);

@@ -29,8 +29,9 @@ use crate::observe::metrics::Metrics;
 use crate::observe::metrics::PoolMeters;
 use crate::observe::metrics::RequestMeters;
 use crate::proxy::accept;
-pub use crate::proxy::accept::Admission;
 use crate::proxy::accept::ListenerContext;
+pub use crate::proxy::admission::Admission;
+use crate::proxy::admission::Shares;
 use crate::proxy::clock::Clock;
 use crate::proxy::clock::TICK;
 use crate::proxy::idle::IdleConnections;
@@ -84,6 +85,8 @@ pub(crate) struct Worker {
     pub(crate) turns: Turns,
     /// The connection counts of the process.
     pub(crate) admission: Arc<Admission>,
+    /// What it has of the limits of requests.
+    pub(crate) shares: Shares,
     /// Where to count.
     pub(crate) metrics: Metrics,
     /// Where every request is counted as it comes.
@@ -124,6 +127,7 @@ impl Worker {
             clock: Rc::default(),
             idle: IdleConnections::new(kept),
             turns: Turns::new(HANDSHAKES_WAITING),
+            shares: admission.shares(),
             admission,
             requests: metrics.requests(),
             unrouted: metrics.unrouted(),

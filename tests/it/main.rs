@@ -39,6 +39,7 @@ mod reload;
 mod replay;
 mod retry;
 mod routing;
+mod shed;
 mod slow;
 mod start;
 mod switch;

@@ -69,6 +69,8 @@ impl UpstreamError {
             | Fault::SendTimeout
             | Fault::UnknownHost
             | Fault::UnknownPath
+            | Fault::RequestsLimit
+            | Fault::AddressRequestsLimit
             | Fault::Cut
             | Fault::Internal => None,
         }
@@ -127,6 +129,8 @@ impl ClientError {
             Fault::SendTimeout => Some(Self::SendTimeout),
             Fault::UnknownHost
             | Fault::UnknownPath
+            | Fault::RequestsLimit
+            | Fault::AddressRequestsLimit
             | Fault::Cut
             | Fault::Internal
             | Fault::Connect
@@ -195,7 +199,7 @@ mod tests {
     use super::*;
     use crate::model::fault::Side;
 
-    const FAULTS: [Fault; 27] = [
+    const FAULTS: [Fault; 29] = [
         Fault::Malformed,
         Fault::BadFraming,
         Fault::TransferCoding,
@@ -215,6 +219,8 @@ mod tests {
         Fault::SendTimeout,
         Fault::UnknownHost,
         Fault::UnknownPath,
+        Fault::RequestsLimit,
+        Fault::AddressRequestsLimit,
         Fault::Cut,
         Fault::Internal,
         Fault::Connect,

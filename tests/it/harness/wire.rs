@@ -3,6 +3,7 @@
 use std::io;
 use std::io::Read;
 use std::io::Write;
+use std::net::IpAddr;
 use std::net::Shutdown;
 use std::net::SocketAddr;
 use std::net::TcpStream;
@@ -15,6 +16,9 @@ use rustls::ClientConfig;
 use rustls::ClientConnection;
 use rustls::StreamOwned;
 use rustls::pki_types::ServerName;
+use socket2::Domain;
+use socket2::Socket;
+use socket2::Type;
 
 use super::certs;
 use super::wait::DEADLINE;
@@ -29,6 +33,14 @@ pub enum Wire {
 impl Wire {
     pub fn plain(address: SocketAddr) -> io::Result<Self> {
         Ok(Self::Plain(tcp(address)?))
+    }
+
+    /// From this address of ours.
+    pub fn plain_from(source: IpAddr, address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+        socket.connect_timeout(&address.into(), DEADLINE)?;
+        Ok(Self::Plain(patient(socket.into())?))
     }
 
     /// TLS with the server name `name`, offering `protocols` by ALPN; the handshake is complete.
@@ -104,7 +116,10 @@ impl Wire {
 }
 
 fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&address, DEADLINE)?;
+    patient(TcpStream::connect_timeout(&address, DEADLINE)?)
+}
+
+fn patient(stream: TcpStream) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(DEADLINE))?;
     stream.set_write_timeout(Some(DEADLINE))?;
