@@ -258,15 +258,20 @@ fn cores() -> usize {
     thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// How many client connections the file descriptors allow: each may need one to a target too.
+/// How many client connections the file descriptors allow, and how many requests, each of which may
+/// need one to a target. What is reserved here no connection of either kind ever gets.
 fn ceiling(settings: &Settings, files: u64) -> usize {
-    let allowed = files.saturating_sub(RESERVED_FILES) / 2;
+    let reserved = RESERVED_FILES.min(files / 4);
+    limits::reserve(files - reserved);
+    let allowed = (files - reserved) / 2;
     let allowed = usize::try_from(allowed).unwrap_or(usize::MAX).max(1);
-    if allowed < settings.limits.connections {
-        tracing::warn!(
-            "limits.connections: {} lowered to {allowed}: only {files} files may be open (LimitNOFILE, ulimit -n)",
-            settings.limits.connections,
-        );
+    let limits = &settings.limits;
+    for (key, limit) in [("connections", limits.connections), ("requests", limits.requests)] {
+        if allowed < limit {
+            tracing::warn!(
+                "limits.{key}: {limit} lowered to {allowed}: only {files} files may be open (LimitNOFILE, ulimit -n)"
+            );
+        }
     }
     allowed
 }

@@ -59,6 +59,8 @@ pub enum Fault {
     RequestsLimit,
     /// … of this client's address.
     AddressRequestsLimit,
+    /// No file descriptor is left for a connection to a target.
+    OutOfFiles,
     /// Something that must not happen did: counted as lost.
     Internal,
     /// No target could be connected to: the last one refused, was unreachable or unresolved.
@@ -101,6 +103,7 @@ impl Fault {
             | Self::UnknownPath
             | Self::RequestsLimit
             | Self::AddressRequestsLimit
+            | Self::OutOfFiles
             | Self::Cut
             | Self::Internal => Side::Proxy,
             Self::Connect
@@ -134,6 +137,7 @@ impl Fault {
             Self::UnknownPath => "unknown_path",
             Self::RequestsLimit => "requests_limit",
             Self::AddressRequestsLimit => "requests_address_limit",
+            Self::OutOfFiles => "out_of_files",
             Self::Cut => "cut",
             Self::Internal => "internal",
             Self::Connect => "connect",
@@ -167,7 +171,7 @@ impl Fault {
             | Self::BodyBroken
             | Self::ClientGone
             | Self::SendTimeout => Outcome::ClientGone,
-            Self::RequestsLimit | Self::AddressRequestsLimit => Outcome::Shed,
+            Self::RequestsLimit | Self::AddressRequestsLimit | Self::OutOfFiles => Outcome::Shed,
             Self::Cut => Outcome::Cut,
             Self::Internal => Outcome::Lost,
             Self::Connect

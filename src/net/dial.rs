@@ -4,6 +4,7 @@ use std::io;
 use std::io::IoSlice;
 use std::net::IpAddr;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::pin::Pin;
 use std::task::Context;
@@ -14,6 +15,7 @@ use socket2::SockRef;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::io::ReadBuf;
+use tokio::net::TcpSocket;
 use tokio::net::TcpStream;
 use tokio::net::UnixStream;
 use tokio::time::Instant;
@@ -22,6 +24,7 @@ use tokio::time::timeout;
 use tokio::time::timeout_at;
 
 use crate::net::direct;
+use crate::net::limits;
 use crate::net::sockets::keepalive;
 
 /// How soon a Unix socket whose queue is full is tried again.
@@ -37,7 +40,8 @@ pub enum Stream {
 }
 
 /// Connects to the first of `addresses` that answers, in order. All attempts share `limit`; each may
-/// take an equal part of what is left, so that a silent address cannot starve the ones behind it.
+/// take an equal part of what is left, so that a silent address cannot starve the ones behind it. None
+/// takes a [reserved](limits::is_reserved) descriptor.
 /// The stream is [`tune`]d.
 ///
 /// # Errors
@@ -58,7 +62,9 @@ pub async fn connect(addresses: &[SocketAddr], limit: Duration) -> io::Result<St
 }
 
 async fn connect_tcp(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address).await?;
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    unreserved(&socket)?;
+    let stream = socket.connect(address).await?;
     // A port that nobody listens on and that the kernel may also give to clients can meet itself:
     // TCP's simultaneous open. That is nobody there, not a target.
     if stream.local_addr().is_ok_and(|local| local == address) {
@@ -81,7 +87,11 @@ pub async fn connect_unix(path: &Path, limit: Duration) -> io::Result<Stream> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     sleep(QUEUE_FULL_PAUSE).await;
                 }
-                done => return done.map(Stream::Unix),
+                done => {
+                    let stream = done?;
+                    unreserved(&stream)?;
+                    return Ok(Stream::Unix(stream));
+                }
             }
         }
     };
@@ -116,6 +126,10 @@ pub async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
 pub fn tune(stream: &TcpStream) {
     stream.set_nodelay(true).ok();
     SockRef::from(stream).set_tcp_keepalive(&keepalive()).ok();
+}
+
+fn unreserved(file: &impl AsFd) -> io::Result<()> {
+    if limits::is_reserved(file) { Err(limits::out_of_files()) } else { Ok(()) }
 }
 
 fn timed_out(limit: Duration) -> io::Error {
@@ -224,7 +238,7 @@ mod tests {
 
     /// A listener whose accept queue is full: the kernel drops further handshakes in silence.
     async fn silent() -> (TcpListener, Vec<TcpStream>) {
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
         socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let listener = socket.listen(0).unwrap();
         let address = listener.local_addr().unwrap();

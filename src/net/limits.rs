@@ -2,6 +2,11 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
+use std::os::fd::RawFd;
+use std::sync::atomic::AtomicI32;
+use std::sync::atomic::Ordering;
 
 use nix::unistd::Uid;
 use nix::unistd::User;
@@ -20,6 +25,35 @@ pub fn raise_nofile() -> io::Result<u64> {
         setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
     }
     Ok(limit.maximum.unwrap_or(u64::MAX)) // none: unlimited
+}
+
+/// The first descriptor that is reserved.
+static RESERVED_FROM: AtomicI32 = AtomicI32::new(RawFd::MAX);
+
+/// Keeps the descriptors from this one on for whoever does not ask whether they are
+/// [reserved](is_reserved): the control socket, the admin listener, probes, logs.
+pub fn reserve(from: u64) {
+    RESERVED_FROM.store(RawFd::try_from(from).unwrap_or(RawFd::MAX), Ordering::Relaxed);
+}
+
+/// Whether this descriptor, just made, is one of those that traffic must leave to others. The kernel
+/// gives out the lowest number that is free: so many are in use then.
+#[must_use]
+pub fn is_reserved(file: &impl AsFd) -> bool {
+    file.as_fd().as_raw_fd() >= RESERVED_FROM.load(Ordering::Relaxed)
+}
+
+/// The error of a call that would have taken a reserved descriptor.
+#[must_use]
+pub fn out_of_files() -> io::Error {
+    rustix::io::Errno::MFILE.into()
+}
+
+/// Whether a call failed because this process, or the machine, may open no more files.
+#[must_use]
+pub fn is_out_of_files(error: &io::Error) -> bool {
+    let code = rustix::io::Errno::from_io_error(error);
+    matches!(code, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE))
 }
 
 /// Why the process could not become another user.
@@ -89,6 +123,12 @@ mod tests {
         let raised = raise_nofile().unwrap();
         assert_eq!(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX), raised);
         assert_eq!(raise_nofile().unwrap(), raised);
+    }
+
+    #[test]
+    fn a_call_without_a_descriptor_is_told_from_others() {
+        assert!(is_out_of_files(&out_of_files()));
+        assert!(!is_out_of_files(&io::ErrorKind::ConnectionRefused.into()));
     }
 
     #[test]

@@ -16,6 +16,8 @@ use rustix::pipe::splice;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use crate::net::limits;
+
 /// What a pipe may hold. The kernel's limit for a user who is not root, in all, is 64 MiB by default
 /// (`fs.pipe-user-pages-soft`): beyond it pipes stay small, and still work.
 const SIZE: usize = 512 * 1024;
@@ -125,6 +127,9 @@ impl Drop for Pipe {
 
 fn open() -> io::Result<Ends> {
     let (read, write) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC)?;
+    if limits::is_reserved(&read) || limits::is_reserved(&write) {
+        return Err(limits::out_of_files());
+    }
     // A smaller one serves as well.
     fcntl_setpipe_size(&write, SIZE).ok();
     Ok((read, write))

@@ -11,10 +11,12 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tokio::time::sleep;
 use tokio::time::timeout;
 
 use crate::net::handshake;
+use crate::net::limits;
 use crate::net::listen::Listener;
 use crate::net::stream::plain::PlainStream;
 use crate::net::stream::tls::TlsStream;
@@ -34,6 +36,10 @@ use crate::proxy::worker::Worker;
 /// How long accepting pauses when the kernel has no descriptor left: connections wait in the accept
 /// queue meanwhile, and the worker serves what it has instead of spinning.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// How often the log says that accepting fails, and how long it must not have failed to be over.
+const SAID_EVERY: Duration = Duration::from_secs(10);
+const OVER_AFTER: Duration = Duration::from_secs(1);
 
 /// A listener as one worker knows it. A reload may change what stands behind it, never its name.
 pub(crate) struct ListenerContext {
@@ -118,13 +124,28 @@ pub(crate) async fn accept(
     socket: TcpListener,
     mut stop: oneshot::Receiver<()>,
 ) {
+    let mut trouble = Trouble::default();
     loop {
         tokio::select! {
             biased;
             _ = &mut stop => break,
             accepted = socket.accept() => match accepted {
-                Ok((stream, peer)) => take(&worker, &context, stream, peer),
-                Err(error) => rest_after(&context, &error).await,
+                Ok((stream, _)) if limits::is_reserved(&stream) => {
+                    trouble.begin(&context, &limits::out_of_files());
+                    turn_away(&worker, &context, stream, ConnectionOutcome::RefusedFiles);
+                }
+                Ok((stream, peer)) => {
+                    trouble.end(&context);
+                    take(&worker, &context, stream, peer);
+                }
+                Err(error) => {
+                    context.meters.turned_away(ConnectionOutcome::Failed);
+                    // A connection that was reset while it waited concerns nobody else (accept(2)).
+                    if error.kind() != io::ErrorKind::ConnectionAborted {
+                        trouble.begin(&context, &error);
+                        sleep(PAUSE).await;
+                    }
+                }
             },
         }
     }
@@ -144,12 +165,50 @@ fn empty(worker: &Rc<Worker>, context: &Rc<ListenerContext>, socket: TcpListener
     }
 }
 
-async fn rest_after(context: &ListenerContext, error: &io::Error) {
-    context.meters.turned_away(ConnectionOutcome::Failed);
-    // A connection that was reset while it waited concerns nobody else (accept(2)).
-    if error.kind() != io::ErrorKind::ConnectionAborted {
-        tracing::warn!(listener = %context.name, %error, "cannot accept; trying again");
-        sleep(PAUSE).await;
+/// Accepting that fails, and what the log says of it: little, however often it fails.
+#[derive(Default)]
+struct Trouble {
+    last: Option<Instant>,
+    said: Option<Instant>,
+    /// The log still has to say that it is over.
+    open: bool,
+}
+
+impl Trouble {
+    /// It has failed.
+    fn begin(&mut self, context: &ListenerContext, error: &io::Error) {
+        let now = Instant::now();
+        self.last = Some(now);
+        if self.said.is_none_or(|said| now - said >= SAID_EVERY) {
+            self.said = Some(now);
+            self.open = true;
+            tracing::warn!(listener = %context.name, %error, "cannot accept; those served go on");
+        }
+    }
+
+    /// It has not failed.
+    fn end(&mut self, context: &ListenerContext) {
+        let Some(last) = self.last else { return };
+        if last.elapsed() >= OVER_AFTER {
+            self.last = None;
+            if std::mem::take(&mut self.open) {
+                tracing::info!(listener = %context.name, "accepts again");
+            }
+        }
+    }
+}
+
+/// A connection that is one too many.
+fn turn_away(
+    worker: &Worker,
+    context: &ListenerContext,
+    stream: TcpStream,
+    outcome: ConnectionOutcome,
+) {
+    context.meters.turned_away(outcome);
+    // Before its handshake a client of TLS would understand nothing.
+    if context.tls.borrow().is_none() {
+        worker.refused.add(stream, worker.clock.last());
     }
 }
 
@@ -159,7 +218,7 @@ fn take(worker: &Rc<Worker>, context: &Rc<ListenerContext>, stream: TcpStream, p
     let address = peer.ip().to_canonical();
     let admitted = match worker.admission.admit(address, &settings.limits) {
         Ok(admitted) => admitted,
-        Err(outcome) => return context.meters.turned_away(outcome),
+        Err(outcome) => return turn_away(worker, context, stream, outcome),
     };
     let tls = context.tls();
     let (port, trusted) = (context.address().port(), &settings.trusted_proxies);

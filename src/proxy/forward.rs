@@ -21,6 +21,7 @@ use crate::model::target::Address;
 use crate::model::target::Target;
 use crate::net::dial;
 use crate::net::dial::Stream;
+use crate::net::limits;
 use crate::proxy::call::Call;
 use crate::proxy::downstream::BodyState;
 use crate::proxy::downstream::Downstream;
@@ -197,7 +198,7 @@ async fn dial<D: Downstream>(
     let filed_under = target.filed_under();
     let targets = exchange.pool().map_or(1, |pool| pool.targets.len());
     let patience = tries.patience(targets, exchange.timeouts().connect);
-    let mut connecting = pin!(connect(target, patience));
+    let mut connecting = pin!(connect_within(exchange, target, patience));
     let connected = poll_fn(|cx| {
         if let Poll::Ready(fault) = exchange.poll_ended(cx) {
             return Poll::Ready(Err(Missed::Final(fault)));
@@ -215,7 +216,25 @@ async fn dial<D: Downstream>(
     Ok(TargetConnection { stream, used: false, filed_under })
 }
 
+/// Connects; for want of a descriptor once more without the idle connections of this worker.
+async fn connect_within(
+    exchange: &Exchange,
+    target: &Target,
+    patience: Duration,
+) -> std::io::Result<Stream> {
+    let connected = connect(target, patience).await;
+    if !connected.as_ref().is_err_and(limits::is_out_of_files) {
+        return connected;
+    }
+    exchange.worker.idle.close_all();
+    connect(target, patience).await
+}
+
 fn unconnected(error: &std::io::Error) -> Missed {
+    // No target is to blame, and none could be tried instead.
+    if limits::is_out_of_files(error) {
+        return Missed::Final(Fault::OutOfFiles);
+    }
     let late = error.kind() == ErrorKind::TimedOut;
     Missed::Unsent(if late { Fault::ConnectTimeout } else { Fault::Connect })
 }

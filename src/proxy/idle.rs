@@ -114,6 +114,11 @@ impl IdleConnections {
         self.per_target_max.set(per_target_max);
     }
 
+    /// Closes all of them: their descriptors are needed more elsewhere.
+    pub(crate) fn close_all(&self) {
+        self.by_target.borrow_mut().clear();
+    }
+
     /// Closes what has been idle for too long, or was closed by the target.
     pub(crate) fn reap(&self, now: Instant) {
         self.by_target.borrow_mut().retain(|_, idle| {

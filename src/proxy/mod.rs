@@ -22,6 +22,7 @@ mod forward;
 mod handler;
 mod head;
 mod idle;
+mod refused;
 mod reply;
 mod server;
 mod share;

@@ -8,6 +8,16 @@ use crate::model::fault::Fault;
 use crate::model::fault::Outcome;
 use crate::proxy::exchange::Exchange;
 
+/// The whole answer to a connection that is one too many: nobody reads what it asks.
+pub(crate) const FULL: &str = "HTTP/1.1 503 Service Unavailable\r\n\
+    Content-Type: text/html; charset=utf-8\r\n\
+    Cache-Control: no-store\r\n\
+    Retry-After: 1\r\n\
+    Content-Length: 121\r\n\
+    Connection: close\r\n\r\n\
+    <!doctype html><title>503 Service Unavailable</title>\
+    <h1>503 Service Unavailable</h1><p>the proxy has too much to do</p>\n";
+
 /// An answer in the proxy's own words, before it is put in the form of a protocol.
 #[derive(Debug)]
 pub(crate) struct Reply {
@@ -68,7 +78,9 @@ fn status(fault: Fault) -> (StatusCode, &'static str) {
         Fault::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, "the request body comes too slowly"),
         Fault::UnknownHost => (StatusCode::NOT_FOUND, "no route is for this host"),
         Fault::UnknownPath => (StatusCode::NOT_FOUND, "no route is for this path"),
-        Fault::RequestsLimit => (StatusCode::SERVICE_UNAVAILABLE, "the proxy has too much to do"),
+        Fault::RequestsLimit | Fault::OutOfFiles => {
+            (StatusCode::SERVICE_UNAVAILABLE, "the proxy has too much to do")
+        }
         Fault::AddressRequestsLimit => {
             (StatusCode::SERVICE_UNAVAILABLE, "too many requests of your address are in flight")
         }
@@ -187,6 +199,12 @@ mod tests {
         assert_eq!(of("text/html,application/xhtml+xml,*/*;q=0.8"), Taste::Html);
         assert_eq!(of("*/*"), Taste::Html);
         assert_eq!(taste(None), Taste::Html);
+    }
+
+    #[test]
+    fn the_answer_to_a_connection_too_many_is_as_long_as_it_says() {
+        let (head, text) = FULL.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", text.len())), "{head}");
     }
 
     #[test]

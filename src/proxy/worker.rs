@@ -35,6 +35,7 @@ use crate::proxy::admission::Shares;
 use crate::proxy::clock::Clock;
 use crate::proxy::clock::TICK;
 use crate::proxy::idle::IdleConnections;
+use crate::proxy::refused::Refused;
 use crate::proxy::view::View;
 use crate::sync::published::Published;
 use crate::sync::shutdown::Stage;
@@ -87,6 +88,8 @@ pub(crate) struct Worker {
     pub(crate) admission: Arc<Admission>,
     /// What it has of the limits of requests.
     pub(crate) shares: Shares,
+    /// Connections that were one too many.
+    pub(crate) refused: Refused,
     /// Where to count.
     pub(crate) metrics: Metrics,
     /// Where every request is counted as it comes.
@@ -129,6 +132,7 @@ impl Worker {
             turns: Turns::new(HANDSHAKES_WAITING),
             shares: admission.shares(),
             admission,
+            refused: Refused::default(),
             requests: metrics.requests(),
             unrouted: metrics.unrouted(),
             metrics,
@@ -251,6 +255,7 @@ async fn tick(worker: Rc<Worker>) {
             .tick(now, worker.stage.get() >= Stage::Graceful);
         // Also without traffic: a worker must not hold an old snapshot for longer than a tick.
         let seen = worker.view.load();
+        worker.refused.reap(now);
         worker.log.flush();
         if now.duration_since(reaped) >= REAP_EVERY {
             reaped = now;

@@ -71,6 +71,7 @@ impl UpstreamError {
             | Fault::UnknownPath
             | Fault::RequestsLimit
             | Fault::AddressRequestsLimit
+            | Fault::OutOfFiles
             | Fault::Cut
             | Fault::Internal => None,
         }
@@ -131,6 +132,7 @@ impl ClientError {
             | Fault::UnknownPath
             | Fault::RequestsLimit
             | Fault::AddressRequestsLimit
+            | Fault::OutOfFiles
             | Fault::Cut
             | Fault::Internal
             | Fault::Connect
@@ -152,6 +154,8 @@ words! {
         RefusedLimit => "refused_limit",
         /// Closed at once: `limits.connections_per_address`.
         RefusedAddressLimit => "refused_address_limit",
+        /// Closed at once: no file descriptor is left but those that are reserved.
+        RefusedFiles => "refused_files",
         /// The kernel could not hand it over (no file descriptor left, for one).
         Failed => "failed",
     }
@@ -199,7 +203,7 @@ mod tests {
     use super::*;
     use crate::model::fault::Side;
 
-    const FAULTS: [Fault; 29] = [
+    const FAULTS: [Fault; 30] = [
         Fault::Malformed,
         Fault::BadFraming,
         Fault::TransferCoding,
@@ -221,6 +225,7 @@ mod tests {
         Fault::UnknownPath,
         Fault::RequestsLimit,
         Fault::AddressRequestsLimit,
+        Fault::OutOfFiles,
         Fault::Cut,
         Fault::Internal,
         Fault::Connect,
