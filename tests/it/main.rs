@@ -34,6 +34,7 @@ mod issue;
 mod journal;
 mod life;
 mod limits;
+mod many;
 mod metrics;
 mod reload;
 mod replay;
