@@ -21,6 +21,9 @@ use tokio::net::TcpStream;
 use tokio::net::UnixStream;
 use tokio::task::coop::poll_proceed;
 
+/// How much is offered at once to a socket that is believed to be full.
+pub const LITTLE: usize = 1024;
+
 /// A socket of the runtime's.
 pub(in crate::net) trait Socket: AsFd {
     /// Does `io` unless the runtime knows that it would block.
@@ -110,6 +113,20 @@ pub(in crate::net) fn poll_write(
 pub(in crate::net) fn write_now(socket: &impl Socket, bytes: &[u8]) -> io::Result<usize> {
     attempt_write(socket, bytes)
         .map_err(|error| error.unwrap_or_else(|| io::ErrorKind::WouldBlock.into()))
+}
+
+/// Offers a little of `bytes` to a socket that is believed to be full; how much it took. The kernel
+/// tells of room only once a third of its buffer is free, which may be a megabyte, and at the pace of a
+/// slow client a quarter of an hour. But it begins another segment as soon as there is any room: where
+/// it has none, it has some again only if the client took something.
+pub(in crate::net) fn insist(socket: &impl Socket, bytes: &[u8]) -> usize {
+    let little = bytes.get(..LITTLE.min(bytes.len())).unwrap_or_default();
+    if little.is_empty() {
+        return 0;
+    }
+    // Without the mark the next offer would be added to this one's segment, room or not.
+    let flags = SendFlags::NOSIGNAL | SendFlags::EOR;
+    send(socket, little, flags).unwrap_or(0)
 }
 
 #[inline]

@@ -87,6 +87,19 @@ impl Pipe {
         }
     }
 
+    /// Reads up to `most` bytes of what the pipe holds behind what is in `into`.
+    pub fn read(&mut self, most: usize, into: &mut Vec<u8>) {
+        let Some((read, _)) = &self.ends else { return };
+        let before = into.len();
+        into.resize(before + most.min(self.holds), 0);
+        let came = into
+            .get_mut(before..)
+            .map(|room| rustix::io::read(read, room));
+        let came = came.and_then(Result::ok).unwrap_or(0);
+        into.truncate(before + came);
+        self.holds = self.holds.saturating_sub(came);
+    }
+
     /// Moves what the pipe holds, or a part of it, into a socket.
     ///
     /// # Errors

@@ -17,6 +17,8 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
+pub use crate::net::direct::LITTLE;
+
 /// What a client did while nothing was read from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hangup {
@@ -41,6 +43,10 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin {
     /// Bytes that were written and that the socket has not taken yet. Where a flush stays Pending
     /// and this falls, the client is taking something.
     fn unsent(&self) -> usize;
+
+    /// Offers a little to a socket that is believed to be full: of what it holds back, where it does,
+    /// else of `bytes`. Ready if something was taken, with how many of `bytes`.
+    fn insist(&mut self, bytes: &[u8]) -> Poll<usize>;
 
     /// Gives back every buffer that a later write can do without: for a connection that goes idle.
     fn rest(&mut self);

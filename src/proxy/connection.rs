@@ -1,31 +1,28 @@
 //! One client connection: where it stands between requests, and when its patience ends.
 
+mod stream;
+
 use std::cell::Cell;
 use std::cell::RefCell;
-use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Context;
 use std::task::Poll;
 use std::task::Waker;
-use std::task::ready;
 use std::time::Duration;
 
-use tokio::io::AsyncRead;
-use tokio::io::AsyncWrite;
-use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
 use crate::model::fault::Fault;
 use crate::model::settings::Limits;
 use crate::model::settings::Timeouts;
 use crate::net::certs::CertificateSet;
-use crate::net::stream::Transport;
 use crate::proxy::accept::ListenerContext;
 use crate::proxy::client::Client;
 use crate::proxy::clock::Watch;
 use crate::proxy::clock::Watched;
+pub(crate) use crate::proxy::connection::stream::ClientStream;
+pub(crate) use crate::proxy::connection::stream::insisting;
 use crate::proxy::share::Share;
 use crate::proxy::worker::Worker;
 use crate::sync::shutdown::Stage;
@@ -43,6 +40,17 @@ enum Phase {
     Serving,
     /// Kept alive, with nothing in flight.
     Idle,
+}
+
+/// Whether a client that seems to take nothing takes something after all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doubt {
+    /// It has time left.
+    None,
+    /// It has not: it is insisted on, up to the next tick.
+    Asked,
+    /// It took something.
+    Took,
 }
 
 /// Why a connection must end before its peer ends it.
@@ -86,6 +94,8 @@ pub(crate) struct Connection {
     patience: Cell<Option<Instant>>,
     send_timeout: Cell<Duration>,
     send_patience: Cell<Option<Instant>>,
+    /// What is known once it is over.
+    doubt: Cell<Doubt>,
     ending: Cell<Option<Ending>>,
     waker: RefCell<Option<Waker>>,
     watch: Watch,
@@ -118,6 +128,7 @@ impl Connection {
             patience: Cell::new(Some(worker.clock.deadline(timeouts.request_header))),
             send_timeout: Cell::new(timeouts.send),
             send_patience: Cell::new(None),
+            doubt: Cell::new(Doubt::None),
             ending: Cell::new(None),
             waker: RefCell::new(None),
             watch,
@@ -200,6 +211,10 @@ impl Connection {
 
     fn end(&self, why: Ending) {
         self.ending.set(Some(why));
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Some(waker) = self.waker.borrow().as_ref() {
             waker.wake_by_ref();
         }
@@ -218,15 +233,44 @@ impl Connection {
 
     /// The client has taken something.
     pub(crate) fn has_written(&self) {
-        self.send_patience.set(None);
+        match self.doubt.get() {
+            Doubt::None => self.send_patience.set(None),
+            Doubt::Asked | Doubt::Took => self.doubt.set(Doubt::Took),
+        }
     }
 
-    /// The client takes nothing at the moment.
+    /// The client takes nothing at the moment, or nothing more.
     pub(crate) fn waits_to_write(&self) {
-        if self.send_patience.get().is_none() {
+        let took = self.doubt.get() == Doubt::Took;
+        if took || self.send_patience.get().is_none() {
             self.send_patience
                 .set(Some(self.worker.clock.deadline(self.send_timeout.get())));
+            self.doubt.set(Doubt::None);
             self.watch.rouse();
+        }
+    }
+
+    /// Whether the client is to be insisted on, until it takes nothing more.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.doubt.get() != Doubt::None
+    }
+
+    /// The client has taken nothing that showed for as long as it may.
+    fn doubts(&self) {
+        match self.doubt.get() {
+            Doubt::None => {
+                self.doubt.set(Doubt::Asked);
+                self.wake();
+            }
+            Doubt::Asked => {
+                self.send_patience.set(None);
+                self.end(Ending::SendTimeout);
+            }
+            // And goes on taking.
+            Doubt::Took => {
+                self.send_patience.set(None);
+                self.doubt.set(Doubt::None);
+            }
         }
     }
 }
@@ -234,8 +278,7 @@ impl Connection {
 impl Watched for Connection {
     fn tick(&self, now: Instant) -> Option<Instant> {
         if self.send_patience.get().is_some_and(|at| at <= now) {
-            self.send_patience.set(None);
-            self.end(Ending::SendTimeout);
+            self.doubts();
         } else if self.patience.get().is_some_and(|at| at <= now) {
             self.patience.set(None);
             let idle = self.phase.get() == Phase::Idle;
@@ -254,84 +297,5 @@ impl Watched for Connection {
         }
         let at_rest = self.serving.get() == 0 && self.send_patience.get().is_none();
         self.patience.get().filter(|_| at_rest)
-    }
-}
-
-/// A client's byte stream, telling its [`Connection`] what moves.
-pub(crate) struct ClientStream<S> {
-    inner: S,
-    /// What the stream held back when it was last looked at.
-    unsent: usize,
-    connection: Rc<Connection>,
-}
-
-impl<S> ClientStream<S> {
-    /// Watches `inner` for `connection`.
-    pub(crate) fn new(inner: S, connection: Rc<Connection>) -> Self {
-        Self { inner, unsent: 0, connection }
-    }
-}
-
-impl<S: Transport> AsyncRead for ClientStream<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.inner).poll_read(cx, buffer))?;
-        if buffer.filled().len() > before {
-            self.connection.has_read();
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: Transport> ClientStream<S> {
-    fn note<T>(&mut self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if result.is_ready() {
-            self.connection.has_written();
-            return result;
-        }
-        // What it holds back is sent piece by piece, and each is a sign of life.
-        let unsent = self.inner.unsent();
-        if unsent < std::mem::replace(&mut self.unsent, unsent) {
-            self.connection.has_written();
-        }
-        self.connection.waits_to_write();
-        result
-    }
-}
-
-impl<S: Transport> AsyncWrite for ClientStream<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.inner).poll_write(cx, bytes);
-        self.note(result)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.inner).poll_write_vectored(cx, slices);
-        self.note(result)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let result = Pin::new(&mut self.inner).poll_flush(cx);
-        self.note(result)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }

@@ -165,6 +165,10 @@ impl Transport for Faulty {
         0
     }
 
+    fn insist(&mut self, _bytes: &[u8]) -> Poll<usize> {
+        Poll::Pending
+    }
+
     fn rest(&mut self) {}
 }
 

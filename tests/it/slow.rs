@@ -1,5 +1,6 @@
 //! Clients that are slow, or that only look slow: whoever makes the others wait is the one to blame.
 
+use std::io::Read;
 use std::io::Write;
 use std::time::Duration;
 use std::time::Instant;
@@ -16,6 +17,7 @@ use crate::harness::h2::Frames;
 use crate::harness::h2::HEADERS;
 use crate::harness::script::Script;
 use crate::harness::wait::pause;
+use crate::harness::wire::Wire;
 
 const PACE: Duration = Duration::from_millis(20);
 
@@ -136,4 +138,40 @@ fn a_client_that_waits_to_be_told_to_go_on_is_given_the_time_between_bytes() {
     assert!(begun.elapsed() >= Duration::from_secs(1));
     eventually("it is counted", || blamed(&proxy, "body_timeout") == 1.0);
     assert_eq!(blamed(&proxy, "body_too_slow"), 0.0);
+}
+
+/// A kilobyte a second, four times as fast: the time the client may take nothing is a second here,
+/// and many seconds would pass before the kernel told of room in a buffer of megabytes.
+#[track_caller]
+fn is_served_while_it_reads(proxy: &Proxy, mut client: Client) {
+    let before = proxy.resident_kib();
+    client.send("GET", "/large?bytes=1000000000", &[], b"");
+    client.head();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(5) {
+        // As they come: over TLS a whole record would be waited for.
+        client.wire.tcp().read_exact(&mut [0; 1000]).unwrap();
+        pause(Duration::from_millis(250));
+        assert_eq!(proxy.in_flight("blue"), 1, "cut after {:?}", begun.elapsed());
+    }
+    let after = proxy.resident_kib();
+    assert!(after < before + 4096, "{before} KiB before, {after} after");
+    let stopped = Instant::now();
+    eventually("one that stops is cut", || proxy.in_flight("blue") == 0);
+    assert!(stopped.elapsed() < Duration::from_secs(4), "{:?}", stopped.elapsed());
+    eventually("it is counted", || blamed(proxy, "send_timeout") == 1.0);
+}
+
+#[test]
+fn a_slow_reader_is_served_while_it_reads_and_cut_when_it_stops() {
+    let (_blue, _green, proxy) = app_with(&json!({ "timeouts": { "send": "1s" } }));
+    let wire = Wire::narrow(proxy.plain_address(), None).unwrap();
+    is_served_while_it_reads(&proxy, Client::over(wire, HOST));
+}
+
+#[test]
+fn a_slow_reader_over_tls_is_served_while_it_reads_and_cut_when_it_stops() {
+    let (_blue, _green, proxy) = app_with(&json!({ "timeouts": { "send": "1s" } }));
+    let wire = Wire::narrow(proxy.tls_address(), Some(HOST)).unwrap();
+    is_served_while_it_reads(&proxy, Client::over(wire, HOST));
 }

@@ -3,9 +3,12 @@
 use std::cell::Cell;
 use std::cell::RefCell;
 use std::io;
+use std::task::Poll;
 
 use rustls::ContentType;
+use tokio::net::TcpStream;
 
+use crate::net::direct;
 use crate::net::stream::records::OVERHEAD_MAX;
 use crate::net::stream::records::PLAIN_MAX;
 use crate::net::stream::records::Sealer;
@@ -99,6 +102,13 @@ impl Outgoing {
     pub(super) fn sent(&mut self, count: usize) {
         self.start = self.end.min(self.start + count);
         self.give_back_if_empty();
+    }
+
+    /// Offers a little to a socket that is believed to be full, see [`direct::insist`]. Ready if it took some.
+    pub(super) fn insist(&mut self, socket: &TcpStream) -> Poll<usize> {
+        let took = direct::insist(socket, self.sealed());
+        self.sent(took);
+        if took > 0 { Poll::Ready(0) } else { Poll::Pending }
     }
 
     /// Takes plaintext, as much as fits, into full records where there is enough of it. What does

@@ -50,6 +50,13 @@ impl Transport for PlainStream {
         0
     }
 
+    fn insist(&mut self, bytes: &[u8]) -> Poll<usize> {
+        match direct::insist(&self.0, bytes) {
+            0 => Poll::Pending,
+            took => Poll::Ready(took),
+        }
+    }
+
     fn rest(&mut self) {}
 }
 

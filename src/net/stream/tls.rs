@@ -326,6 +326,10 @@ impl Transport for TlsStream {
         self.out.unsent()
     }
 
+    fn insist(&mut self, _bytes: &[u8]) -> Poll<usize> {
+        self.out.insist(&self.socket)
+    }
+
     fn rest(&mut self) {
         let Received { mut bytes, ready, next } = mem::take(&mut self.received);
         let from = if ready.is_empty() { next } else { ready.start };

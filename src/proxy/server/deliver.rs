@@ -2,7 +2,6 @@
 //! much is to come, else through one buffer that belongs to the worker.
 
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Context;
 use std::task::Poll;
@@ -10,12 +9,14 @@ use std::task::ready;
 
 use crate::model::fault::Fault;
 use crate::net::pipe::Pipe;
+use crate::net::stream::LITTLE;
 use crate::net::stream::Transport;
 use crate::proxy::buffers::Transfer;
 use crate::proxy::buffers::poll_read_scratch;
 use crate::proxy::call::Call;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::server::side::Side;
+use crate::proxy::server::side::offer;
 
 /// How much must be to come for splice(2) to be worth its pipe.
 pub(super) const SPLICE_MIN: u64 = 64 * 1024;
@@ -91,11 +92,7 @@ impl<S: Transport> Side<S> {
     fn poll_write(&mut self, cx: &mut Context<'_>, exchange: &Exchange) -> Poll<Result<(), Fault>> {
         // Whoever waits for the client is watched by its connection.
         exchange.rest();
-        while self.out_sent < self.out.len() {
-            let rest = self.out.get(self.out_sent..).unwrap_or_default();
-            let wrote = Pin::new(&mut self.stream).poll_write(cx, rest);
-            self.out_sent += ready!(self.note(wrote))?;
-        }
+        ready!(self.poll_out(cx))?;
         self.out.clear();
         self.out_sent = 0;
         if let Some(mut transfer) = self.transfer.take() {
@@ -107,6 +104,14 @@ impl<S: Transport> Side<S> {
             && let Some(socket) = self.stream.plain()
         {
             let wrote = pipe.poll_drain(cx, socket);
+            if wrote.is_pending() && self.connection.is_in_doubt() {
+                // What is offered must be at hand, and what is at hand goes first.
+                pipe.read(LITTLE, &mut self.out);
+                ready!(self.poll_out(cx))?;
+                self.out.clear();
+                self.out_sent = 0;
+                continue;
+            }
             ready!(self.note(wrote))?;
         }
         Poll::Ready(Ok(()))
@@ -118,7 +123,7 @@ impl<S: Transport> Side<S> {
         transfer: &mut Transfer,
     ) -> Poll<Result<(), Fault>> {
         while !transfer.waiting().is_empty() {
-            let wrote = Pin::new(&mut self.stream).poll_write(cx, transfer.waiting());
+            let wrote = offer(&self.connection, &mut self.stream, cx, transfer.waiting());
             transfer.advance(ready!(self.note(wrote))?);
         }
         Poll::Ready(Ok(()))

@@ -1,7 +1,6 @@
 //! The client's side of an exchange over HTTP/1: its body as it comes, its answer as it is written.
 
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Context;
 use std::task::Poll;
@@ -23,6 +22,7 @@ use crate::proxy::buffers::Transfer;
 use crate::proxy::buffers::poll_read_scratch;
 use crate::proxy::connection::Connection;
 use crate::proxy::connection::Ending;
+use crate::proxy::connection::insisting;
 use crate::proxy::downstream::BodyState;
 use crate::proxy::downstream::Downstream;
 use crate::proxy::exchange::Asked;
@@ -55,6 +55,20 @@ pub(super) struct Side<S> {
     pub(super) out_sent: usize,
     pub(super) transfer: Option<Transfer>,
     pub(super) pipe: Option<Pipe>,
+}
+
+/// Writes to a client. One in doubt is insisted on.
+pub(super) fn offer<S: Transport>(
+    connection: &Connection,
+    stream: &mut S,
+    cx: &mut Context<'_>,
+    bytes: &[u8],
+) -> Poll<std::io::Result<usize>> {
+    let wrote = insisting(connection, stream, |to| to.poll_write(cx, bytes));
+    if wrote.is_pending() && connection.is_in_doubt() {
+        return stream.insist(bytes).map(Ok);
+    }
+    wrote
 }
 
 impl<S: Transport> Side<S> {
@@ -200,12 +214,22 @@ impl<S: Transport> Side<S> {
     ///
     /// The client has gone.
     pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        ready!(self.poll_out(cx))?;
+        self.poll_flush(cx)
+    }
+
+    /// Hands what is written to the stream.
+    ///
+    /// # Errors
+    ///
+    /// The client has gone.
+    pub(super) fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         while self.out_sent < self.out.len() {
             let rest = self.out.get(self.out_sent..).unwrap_or_default();
-            let wrote = Pin::new(&mut self.stream).poll_write(cx, rest);
+            let wrote = offer(&self.connection, &mut self.stream, cx, rest);
             self.out_sent += ready!(self.note(wrote))?;
         }
-        self.poll_flush(cx)
+        Poll::Ready(Ok(()))
     }
 
     /// Sends what the stream holds back.
@@ -214,7 +238,7 @@ impl<S: Transport> Side<S> {
     ///
     /// The client has gone.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
-        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        let flushed = insisting(&self.connection, &mut self.stream, |to| to.poll_flush(cx));
         self.note(flushed)
     }
 

@@ -43,6 +43,18 @@ impl Wire {
         Ok(Self::Plain(patient(socket.into())?))
     }
 
+    /// For whose unread bytes the kernel keeps as little room as it can; over TLS with that name.
+    pub fn narrow(address: SocketAddr, name: Option<&str>) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.set_recv_buffer_size(1)?;
+        socket.connect_timeout(&address.into(), DEADLINE)?;
+        let stream = patient(socket.into())?;
+        match name {
+            Some(name) => secure(stream, name, certs::client_config(&["http/1.1"])),
+            None => Ok(Self::Plain(stream)),
+        }
+    }
+
     /// TLS with the server name `name`, offering `protocols` by ALPN; the handshake is complete.
     pub fn tls(address: SocketAddr, name: &str, protocols: &[&str]) -> io::Result<Self> {
         Self::tls_with(address, name, certs::client_config(protocols))
@@ -54,13 +66,7 @@ impl Wire {
         name: &str,
         config: Arc<ClientConfig>,
     ) -> io::Result<Self> {
-        let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
-        let connection = ClientConnection::new(config, name).map_err(io::Error::other)?;
-        let mut stream = StreamOwned::new(connection, tcp(address)?);
-        while stream.conn.is_handshaking() {
-            stream.conn.complete_io(&mut stream.sock)?;
-        }
-        Ok(Self::Tls(Box::new(stream)))
+        secure(tcp(address)?, name, config)
     }
 
     pub fn unix(path: &Path) -> io::Result<Self> {
@@ -113,6 +119,16 @@ impl Wire {
             Self::Plain(_) | Self::Tls(_) => self.tcp().shutdown(Shutdown::Write).ok(),
         };
     }
+}
+
+fn secure(stream: TcpStream, name: &str, config: Arc<ClientConfig>) -> io::Result<Wire> {
+    let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
+    let connection = ClientConnection::new(config, name).map_err(io::Error::other)?;
+    let mut stream = StreamOwned::new(connection, stream);
+    while stream.conn.is_handshaking() {
+        stream.conn.complete_io(&mut stream.sock)?;
+    }
+    Ok(Wire::Tls(Box::new(stream)))
 }
 
 fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
