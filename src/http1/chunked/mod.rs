@@ -53,6 +53,8 @@ enum State {
     UntilClose,
     /// A digit of a chunk's size, or what ends it.
     Size { size: u64, digits: u32 },
+    /// White space before a chunk's extensions, or the `;` that begins them.
+    Gap { size: u64, length: u32 },
     /// A byte of a chunk's extensions, or the CR that ends them.
     Extension { size: u64, length: u32 },
     /// The LF of a size line.
@@ -122,6 +124,7 @@ impl Decoder {
             State::Done => Some(0),
             State::UntilClose
             | State::Size { .. }
+            | State::Gap { .. }
             | State::Extension { .. }
             | State::SizeLf { .. }
             | State::Data(_)
@@ -191,6 +194,11 @@ impl Decoder {
         match (self.state, byte) {
             (State::Size { digits: 1.., size }, b'\r') => Ok(State::SizeLf { size }),
             (State::Size { digits: 1.., size }, b';') => self.extend(size, 0),
+            // White space that should not be there, and that must be understood (RFC 9112 §7.1.1,
+            // RFC 9110 §5.6.3); without an extension behind it, it means nothing.
+            (State::Size { digits: 1.., size }, b' ' | b'\t') => self.gap(size, 0),
+            (State::Gap { size, length }, b' ' | b'\t') => self.gap(size, length),
+            (State::Gap { size, length }, b';') => self.extend(size, length),
             (State::Size { digits, size }, digit) => add_digit(size, digits, digit),
             (State::Extension { size, .. }, b'\r') => Ok(State::SizeLf { size }),
             (State::Extension { size, length }, b'\t' | b' '..=b'~' | 0x80..) => {
@@ -215,11 +223,22 @@ impl Decoder {
     }
 
     fn extend(&mut self, size: u64, length: u32) -> Result<State, BadBody> {
+        let length = self.longer(length)?;
+        Ok(State::Extension { size, length })
+    }
+
+    fn gap(&mut self, size: u64, length: u32) -> Result<State, BadBody> {
+        let length = self.longer(length)?;
+        Ok(State::Gap { size, length })
+    }
+
+    /// Counts one more byte that is read over.
+    fn longer(&mut self, length: u32) -> Result<u32, BadBody> {
         self.extensions += 1;
         if length >= EXTENSION_MAX || self.extensions > EXTENSIONS_MAX {
             return Err(BadBody);
         }
-        Ok(State::Extension { size, length: length + 1 })
+        Ok(length + 1)
     }
 }
 

@@ -40,7 +40,13 @@ fn naive(input: &[u8]) -> Option<(Vec<u8>, usize)> {
     loop {
         let (size, after) = line(at)?;
         let (digits, extension) = match size.iter().position(|b| *b == b';') {
-            Some(at) => size.split_at(at),
+            Some(at) => {
+                let gap = size[..at]
+                    .iter()
+                    .rev()
+                    .take_while(|b| matches!(b, b' ' | b'\t'));
+                (&size[..at - gap.count()], &size[at..])
+            }
             None => (size, &[][..]),
         };
         let hex = !digits.is_empty() && digits.len() <= 16;

@@ -96,6 +96,11 @@ fn a_size_may_be_as_large_as_a_number_can_be() {
 fn extensions_are_read_over_up_to_a_limit() {
     let input = b"1;a=\"b\xff\t\"\r\nx\r\n0;;\r\n\r\n";
     assert_eq!(chunks(input), Some((b"x".to_vec(), input.len())));
+    let input = b"1 \t;a\r\nx\r\n0 ;\r\n\r\n";
+    assert_eq!(chunks(input), Some((b"x".to_vec(), input.len())));
+    let wide = |length: usize| format!("1{};\r\nx\r\n0\r\n\r\n", " ".repeat(length - 1));
+    assert!(chunks(wide(256).as_bytes()).is_some());
+    assert!(chunks(wide(257).as_bytes()).is_none());
     let long = |length: usize| format!("1;{}\r\nx\r\n0\r\n\r\n", "a".repeat(length - 1));
     assert!(chunks(long(256).as_bytes()).is_some());
     assert!(chunks(long(257).as_bytes()).is_none());
@@ -123,7 +128,9 @@ fn chunks_that_could_be_read_in_two_ways_are_refused() {
         "1;a\r1",
         "1;a\0",
         "1;a\x7f",
-        "1 ;a\r\n",
+        "1 a\r\n",
+        "1 \t \r\n",
+        " ;a\r\n",
         "00000000000000001\r\n",
         "10000000000000000\r\n",
         "1\r\nab",
