@@ -25,6 +25,8 @@ pub enum Fault {
     VersionNotSupported,
     /// The client expects something else than `100-continue` (RFC 9110 §10.1.1).
     ExpectationFailed,
+    /// Content may follow, and nobody says how long it is (RFC 9110 §15.5.12).
+    LengthRequired,
     /// Missing, repeated or unusable Host (RFC 9112 §3.2).
     BadHost,
     /// The request line is longer than the limit.
@@ -87,6 +89,7 @@ impl Fault {
             | Self::TransferCoding
             | Self::VersionNotSupported
             | Self::ExpectationFailed
+            | Self::LengthRequired
             | Self::BadHost
             | Self::TargetTooLong
             | Self::HeadTooLarge
@@ -123,7 +126,8 @@ impl Fault {
             | Self::BadFraming
             | Self::TransferCoding
             | Self::VersionNotSupported
-            | Self::ExpectationFailed => "malformed",
+            | Self::ExpectationFailed
+            | Self::LengthRequired => "malformed",
             Self::BadHost => "bad_host",
             Self::TargetTooLong | Self::HeadTooLarge | Self::BodyTooLarge => "too_large",
             Self::MethodNotAllowed => "method_not_allowed",
@@ -159,6 +163,7 @@ impl Fault {
             | Self::TransferCoding
             | Self::VersionNotSupported
             | Self::ExpectationFailed
+            | Self::LengthRequired
             | Self::BadHost
             | Self::TargetTooLong
             | Self::HeadTooLarge

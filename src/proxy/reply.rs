@@ -56,6 +56,9 @@ fn status(fault: Fault) -> (StatusCode, &'static str) {
         Fault::ExpectationFailed => {
             (StatusCode::EXPECTATION_FAILED, "the request expects what nobody here can promise")
         }
+        Fault::LengthRequired => {
+            (StatusCode::LENGTH_REQUIRED, "the request does not say how long its body is")
+        }
         Fault::BadHost => (StatusCode::BAD_REQUEST, "the request names no host, or two"),
         Fault::BodyBroken | Fault::ClientGone | Fault::SendTimeout => {
             (StatusCode::BAD_REQUEST, "the request body ended early")

@@ -180,6 +180,10 @@ fn judge<'h, 'b>(
     if seen.connection.is_excessive() {
         return Err(Fault::HeadTooLarge);
     }
+    let body = seen.claims.of_request(version)?;
+    if version == Version::Http10 && body == Framing::None && must_have_content(method) {
+        return Err(Fault::LengthRequired);
+    }
     let (authority, host) = seen.authority(method, target, version);
     Ok(RequestHead {
         length: before + fields.head.len(),
@@ -189,7 +193,7 @@ fn judge<'h, 'b>(
         fields,
         authority,
         host,
-        body: seen.claims.of_request(version)?,
+        body,
         keep_alive: seen.connection.goes_on(version == Version::Http11),
         // HTTP/1.0 has no interim answers (RFC 9110 §10.1.1).
         expects_continue: seen.expects_continue && version == Version::Http11,
@@ -201,6 +205,14 @@ fn judge<'h, 'b>(
         request_id: seen.request_id.only().filter(|id| is_sane_id(id)),
         underscored: seen.underscored,
     })
+}
+
+/// Whether HTTP/1.0 wants a length with this method (RFC 1945 §8.3): a client of its time may send
+/// content all the same, up to its end of the connection, and we would take that for another request.
+/// HTTP/1.1 says that there is none (RFC 9112 §6.3).
+#[cold]
+fn must_have_content(method: &str) -> bool {
+    matches!(method, "POST" | "PUT" | "PATCH")
 }
 
 /// A request line.

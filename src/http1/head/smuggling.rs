@@ -189,6 +189,22 @@ fn a_coding_is_not_for_http_1_0() {
 }
 
 #[test]
+fn http_1_0_must_say_how_long_the_content_of_a_post_is() {
+    for lines in ["", "Connection: keep-alive\r\n", "Host: a\r\n"] {
+        for method in ["POST", "PUT", "PATCH"] {
+            let head = format!("{method} / HTTP/1.0\r\n{lines}\r\n");
+            assert_eq!(judged(&head), Err(Fault::LengthRequired));
+            let head = format!("{method} / HTTP/1.0\r\n{lines}Content-Length: 0\r\n\r\n");
+            assert_eq!(judged(&head), Ok(true));
+            let head = format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n");
+            assert_eq!(judged(&head), Ok(true), "RFC 9112 §6.3");
+        }
+        let head = format!("GET / HTTP/1.0\r\n{lines}\r\n");
+        assert_eq!(judged(&head), Ok(true));
+    }
+}
+
+#[test]
 fn first_lines_that_could_be_read_in_two_ways_are_refused() {
     for (line, fault) in LINES {
         assert_eq!(judged(&format!("{line}Host: a\r\n\r\n")), Err(*fault), "{line:?}");

@@ -55,6 +55,7 @@ impl UpstreamError {
             | Fault::TransferCoding
             | Fault::VersionNotSupported
             | Fault::ExpectationFailed
+            | Fault::LengthRequired
             | Fault::BadHost
             | Fault::TargetTooLong
             | Fault::HeadTooLarge
@@ -115,7 +116,8 @@ impl ClientError {
             | Fault::BadFraming
             | Fault::TransferCoding
             | Fault::VersionNotSupported
-            | Fault::ExpectationFailed => Some(Self::Malformed),
+            | Fault::ExpectationFailed
+            | Fault::LengthRequired => Some(Self::Malformed),
             Fault::BadHost => Some(Self::BadHost),
             Fault::TargetTooLong | Fault::HeadTooLarge | Fault::BodyTooLarge => {
                 Some(Self::TooLarge)
@@ -203,12 +205,13 @@ mod tests {
     use super::*;
     use crate::model::fault::Side;
 
-    const FAULTS: [Fault; 30] = [
+    const FAULTS: [Fault; 31] = [
         Fault::Malformed,
         Fault::BadFraming,
         Fault::TransferCoding,
         Fault::VersionNotSupported,
         Fault::ExpectationFailed,
+        Fault::LengthRequired,
         Fault::BadHost,
         Fault::TargetTooLong,
         Fault::HeadTooLarge,
