@@ -152,6 +152,9 @@ fn asked(connection: &Connection, head: &impl Head, plan: Option<&Plan>) -> Aske
     };
     let mut bytes = Buffer::take();
     let marks = rewrite::request(&mut bytes, &onward, head.lines());
+    if marks.underscored > 0 {
+        connection.listener.meters.underscored(marks.underscored);
+    }
     Asked { head: bytes, marks, protocol: head.protocol() }
 }
 

@@ -68,9 +68,6 @@ pub struct RequestHead<'h, 'b> {
     pub referer: Option<&'b [u8]>,
     /// The client's own `X-Request-ID`, if it is exactly one sane word.
     pub request_id: Option<&'b [u8]>,
-    /// How many fields hold `_` in their name: the rewrite drops them, because many applications
-    /// read `_` as `-`.
-    pub underscored: u32,
 }
 
 /// What the fields of one head say, line by line.
@@ -86,7 +83,6 @@ struct Seen<'b> {
     accept: Option<&'b [u8]>,
     user_agent: Option<&'b [u8]>,
     referer: Option<&'b [u8]>,
-    underscored: u32,
 }
 
 /// A field that means something only when there is one line of it.
@@ -203,7 +199,6 @@ fn judge<'h, 'b>(
         user_agent: seen.user_agent,
         referer: seen.referer,
         request_id: seen.request_id.only().filter(|id| is_sane_id(id)),
-        underscored: seen.underscored,
     })
 }
 
@@ -290,10 +285,10 @@ impl<'b> Seen<'b> {
                 self.expects_continue = true;
             }
             Known::Expect => self.expects_other = true,
-            Known::Underscored => self.underscored = self.underscored.saturating_add(1),
             Known::Cookie
             | Known::Forwarded
             | Known::Hop
+            | Known::Underscored
             | Known::XForwardedFor
             | Known::XForwardedHost
             | Known::XForwardedPort

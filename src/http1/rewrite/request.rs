@@ -217,6 +217,7 @@ impl<'f, F: Lines<'f>> Writer<'_, '_, 'f, F> {
                 self.write(name, value);
             }
             Known::XForwardedOther if trusted => self.write(name, value),
+            Known::Underscored => self.marks.underscored += 1,
             // Ends here, is written elsewhere, or is a claim of somebody who is not believed.
             Known::Connection
             | Known::Expect
@@ -224,7 +225,6 @@ impl<'f, F: Lines<'f>> Writer<'_, '_, 'f, F> {
             | Known::Hop
             | Known::Host
             | Known::TransferEncoding
-            | Known::Underscored
             | Known::Upgrade
             | Known::XForwardedFor
             | Known::XForwardedHost

@@ -24,6 +24,8 @@ pub struct Marks {
     pub referer: Option<Span>,
     /// The first `User-Agent`.
     pub user_agent: Option<Span>,
+    /// How many fields were left out because their names hold `_`.
+    pub underscored: u32,
 }
 
 impl Span {

@@ -145,6 +145,11 @@ impl ListenerMeters {
         self.0.client_errors.add(error.place(), 1);
     }
 
+    /// Fields of a request were dropped because their names hold `_`.
+    pub fn underscored(&self, fields: u32) {
+        self.0.underscored.add(u64::from(fields));
+    }
+
     /// A request failed: counted if the client caused it.
     pub fn fault(&self, fault: Fault) {
         if let Some(error) = ClientError::of(fault) {
@@ -243,6 +248,7 @@ pub(super) struct ListenerCells {
     closed: Count,
     pub(super) handshakes: Counts<{ HandshakeOutcome::ALL.len() }>,
     pub(super) client_errors: Counts<{ ClientError::ALL.len() }>,
+    pub(super) underscored: Count,
 }
 
 impl ListenerCells {
@@ -260,6 +266,7 @@ impl Fold for ListenerCells {
         self.connections.fold_into(&sum.connections);
         self.handshakes.fold_into(&sum.handshakes);
         self.client_errors.fold_into(&sum.client_errors);
+        sum.underscored.add(self.underscored.get());
     }
 }
 

@@ -260,6 +260,10 @@ fn of_listeners(tree: &Tree) -> Vec<Family> {
         Family::counter("proxy_tls_handshakes_total", "TLS handshakes, by how they ended.");
     let mut errors =
         Family::counter("proxy_client_errors_total", "What clients did wrong, by what it was.");
+    let mut underscored = Family::counter(
+        "proxy_underscored_fields_total",
+        "Fields of requests that were dropped because their names hold an underscore.",
+    );
     for (name, stripes) in &tree.listeners {
         let sum: ListenerCells = stripes.sum();
         open.add(&[("listener", name)], sum.open());
@@ -275,6 +279,7 @@ fn of_listeners(tree: &Tree) -> Vec<Family> {
             let labels = [("listener", &**name), ("outcome", error.as_str())];
             errors.add(&labels, sum.client_errors.get(error.place()));
         }
+        underscored.add(&[("listener", name)], sum.underscored.get());
     }
-    vec![open, connections, handshakes, errors]
+    vec![open, connections, handshakes, errors, underscored]
 }
