@@ -26,6 +26,7 @@ mod guard;
 mod harness;
 mod harness_tests;
 mod hostile;
+mod hostile_h1;
 mod hostile_h2;
 mod http1;
 mod http2;

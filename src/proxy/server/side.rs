@@ -53,6 +53,8 @@ pub(super) struct Side<S> {
     unsent: usize,
     pub(super) out: Buffer,
     pub(super) out_sent: usize,
+    /// Where in `out` the final answer begins.
+    answer_at: Option<usize>,
     pub(super) transfer: Option<Transfer>,
     pub(super) pipe: Option<Pipe>,
 }
@@ -88,6 +90,7 @@ impl<S: Transport> Side<S> {
             unsent: 0,
             out: Buffer::default(),
             out_sent: 0,
+            answer_at: None,
             transfer: None,
             pipe: None,
         }
@@ -101,6 +104,7 @@ impl<S: Transport> Side<S> {
         self.sends_more = false;
         self.out = Buffer::take();
         self.out_sent = 0;
+        self.answer_at = None;
     }
 
     /// Nothing is in flight: gives back what an idle connection needs none of.
@@ -161,6 +165,8 @@ impl<S: Transport> Side<S> {
             connection,
             nominates: false,
         };
+        // Nothing has been sent of an answer that broke off with its head: ours stands in its place.
+        self.out.truncate(self.answer_at.unwrap_or(usize::MAX));
         rewrite::response(&mut self.out, &head, lines);
         if !to_head {
             self.out.extend_from_slice(reply.text.as_bytes());
@@ -356,6 +362,7 @@ impl<S: Transport> Downstream for Side<S> {
             connection,
             nominates: head.nominates,
         };
+        self.answer_at = Some(self.out.len());
         rewrite::response(&mut self.out, &homeward, head.fields.clone());
     }
 
