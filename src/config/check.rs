@@ -1,6 +1,7 @@
 //! The file as meant: defaults filled in, paths made absolute, and everything that only shows when
 //! two places are seen together.
 
+mod doors;
 mod listeners;
 mod upstreams;
 
@@ -8,6 +9,8 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::check::doors::Doors;
+use crate::config::check::upstreams::Around;
 use crate::config::numbers::Whole;
 use crate::config::place::Places;
 use crate::config::read::Field;
@@ -61,7 +64,14 @@ pub(crate) fn settings(
 fn meaning(file: &written::Proxy, folder: &Path, reader: &mut Reader<'_>) -> Settings {
     let timeouts = timeouts(&file.timeouts);
     let listeners = listeners::meaning(file, folder, reader);
-    let upstreams = upstreams::meaning(&file.upstreams, folder, reader);
+    let control = control(&file.control, folder, reader);
+    let admin = file
+        .admin
+        .good()
+        .and_then(|admin| word(&admin.bind))
+        .copied();
+    let doors = Doors { admin, control: control.socket.clone() };
+    let upstreams = upstreams::meaning(&file.upstreams, Around { folder, doors: &doors }, reader);
     let routes = upstreams::routes(file, reader);
     let trusted = file
         .trusted_proxies
@@ -76,12 +86,8 @@ fn meaning(file: &written::Proxy, folder: &Path, reader: &mut Reader<'_>) -> Set
         limits: limits(&file.limits),
         workers: word(&file.workers).and_then(|workers| workers.0),
         trusted_proxies: trusted.into_iter().map(|network| network.0).collect(),
-        control: control(&file.control, folder, reader),
-        admin: file
-            .admin
-            .good()
-            .and_then(|admin| word(&admin.bind))
-            .copied(),
+        control,
+        admin,
         access_log: access_log(&file.access_log, folder),
         state_dir: below(
             folder,

@@ -37,6 +37,7 @@ mod life;
 mod limits;
 mod many;
 mod metrics;
+mod privacy;
 mod reload;
 mod replay;
 mod retry;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::config::check::PROBLEMS_MAX;
 use crate::config::check::below;
 use crate::config::check::check_socket_path;
+use crate::config::check::doors::Doors;
 use crate::config::check::overrides;
 use crate::config::check::set;
 use crate::config::check::word;
@@ -30,13 +31,22 @@ use crate::model::settings::TargetSettings;
 use crate::model::settings::UpstreamSettings;
 use crate::model::target::Address;
 
+/// What a target is looked at beside.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Around<'a> {
+    /// Relative paths are below it.
+    pub(crate) folder: &'a Path,
+    /// No target may be one of them.
+    pub(crate) doors: &'a Doors,
+}
+
 /// Targets by address, with the key path of each one's first place.
 type Seen = HashMap<Address, String>;
 
 /// The upstreams.
 pub(crate) fn meaning(
     field: &Field<Named<written::Upstream>>,
-    folder: &Path,
+    around: Around<'_>,
     reader: &mut Reader<'_>,
 ) -> BTreeMap<Arc<str>, UpstreamSettings> {
     let mut upstreams = BTreeMap::new();
@@ -47,7 +57,7 @@ pub(crate) fn meaning(
     {
         let Some(written) = field.good() else { continue };
         let at = format!("upstreams.{name}");
-        let pools = pools(written, &at, folder, reader);
+        let pools = pools(written, &at, around, reader);
         let health = health(&written.health);
         let promotion = promotion(&written.promotion);
         check_interval(&health, &at, reader);
@@ -63,13 +73,13 @@ pub(crate) fn meaning(
 fn pools(
     written: &written::Upstream,
     at: &str,
-    folder: &Path,
+    around: Around<'_>,
     reader: &mut Reader<'_>,
 ) -> Option<PoolSettings> {
     if !written.targets.is_absent() {
         check_plain(written, at, reader);
         let targets =
-            pool(&written.targets, &format!("{at}.targets"), folder, &mut Seen::new(), reader);
+            pool(&written.targets, &format!("{at}.targets"), around, &mut Seen::new(), reader);
         return Some(PoolSettings::Single(targets));
     }
     match (written.blue.is_absent(), written.green.is_absent()) {
@@ -86,8 +96,8 @@ fn pools(
         }
     }
     let mut seen = Seen::new();
-    let blue = pool(&written.blue, &format!("{at}.blue"), folder, &mut seen, reader);
-    let green = pool(&written.green, &format!("{at}.green"), folder, &mut seen, reader);
+    let blue = pool(&written.blue, &format!("{at}.blue"), around, &mut seen, reader);
+    let green = pool(&written.green, &format!("{at}.green"), around, &mut seen, reader);
     let live = word(&written.live).copied().unwrap_or(Colour::Blue);
     Some(PoolSettings::Coloured { blue, green, live })
 }
@@ -111,7 +121,7 @@ fn check_plain(written: &written::Upstream, at: &str, reader: &mut Reader<'_>) {
 fn pool(
     field: &Field<Pool>,
     at: &str,
-    folder: &Path,
+    around: Around<'_>,
     seen: &mut Seen,
     reader: &mut Reader<'_>,
 ) -> Vec<TargetSettings> {
@@ -120,12 +130,16 @@ fn pool(
     for (index, field) in list.0.iter().enumerate() {
         let pool = at;
         let at = format!("{pool}[{index}]");
-        let Some(target) = field.good().and_then(|written| target(written, folder)) else {
+        let Some(target) = field
+            .good()
+            .and_then(|written| target(written, around.folder))
+        else {
             continue;
         };
         if let Address::Unix(path) = &target.address {
             check_socket_path(path, &at, reader);
         }
+        check_doors(&target.address, &at, around.doors, reader);
         match seen.get(&target.address) {
             Some(first) => {
                 let what = format!("{} is already {first}", target.address);
@@ -147,6 +161,15 @@ fn pool(
         reader.problem(at, "every target is a backup", Some(hint));
     }
     targets
+}
+
+/// A route is for clients, and they are nobody's operators.
+fn check_doors(address: &Address, at: &str, doors: &Doors, reader: &mut Reader<'_>) {
+    if let Some(door) = doors.led_to(address) {
+        let what = format!("{address} is {door}: whoever is routed there could look or promote");
+        let hint = "name the application's own address; operators come in without a route";
+        reader.problem(at, what, Some(hint.to_owned()));
+    }
 }
 
 fn target(

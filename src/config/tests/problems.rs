@@ -132,6 +132,47 @@ fn pools_are_checked_against_each_other() {
 }
 
 #[test]
+fn no_target_is_a_door_of_the_control_plane() {
+    let leads = |bind: &str, target: &str| {
+        let text = GOOD.replace("10.0.0.1:80", target);
+        problems(&format!("{text}admin: {{bind: \"{bind}\"}}\ncontrol: {{socket: run/c.sock}}\n"))
+    };
+    for (bind, target) in [
+        ("127.0.0.1:9090", "127.0.0.1:9090"),
+        ("127.0.0.1:9090", "0.0.0.0:9090"),
+        ("127.0.0.1:9090", "\"[::ffff:127.0.0.1]:9090\""),
+        ("127.0.0.1:9090", "localhost:9090"),
+        ("127.0.0.1:9090", "Admin.LocalHost.:9090"),
+        ("0.0.0.0:9090", "127.8.0.1:9090"),
+        ("[::]:9090", "127.0.0.1:9090"),
+        ("[::]:9090", "\"[::1]:9090\""),
+        ("10.0.0.7:9090", "10.0.0.7:9090"),
+    ] {
+        let found = leads(bind, target);
+        assert_eq!(found.len(), 1, "{bind} {target}: {found:#?}");
+        assert!(found[0].starts_with("7:12: upstreams.app.blue[0]: "), "{found:#?}");
+        assert!(found[0].contains(" is admin.bind: "), "{found:#?}");
+    }
+    for target in ["unix:run/c.sock", "unix:./run/../run/c.sock", "unix:run//c.sock"] {
+        let found = leads("127.0.0.1:9090", target);
+        assert_eq!(found.len(), 1, "{target}: {found:#?}");
+        assert!(found[0].contains(" is control.socket: "), "{found:#?}");
+        assert!(found[0].ends_with("operators come in without a route"), "{found:#?}");
+    }
+    for (bind, target) in [
+        ("127.0.0.1:9090", "127.0.0.1:9091"),
+        ("127.0.0.1:9090", "127.0.0.2:9090"),
+        ("127.0.0.1:9090", "10.0.0.7:9090"),
+        ("0.0.0.0:9090", "10.0.0.7:9090"),
+        ("127.0.0.1:9090", "app.test:9090"),
+        ("10.0.0.7:9090", "localhost:9090"),
+        ("127.0.0.1:9090", "unix:run/d.sock"),
+    ] {
+        assert_eq!(leads(bind, target), [""; 0], "{bind} {target}");
+    }
+}
+
+#[test]
 fn a_plain_upstream_has_nothing_of_colours() {
     let text = GOOD.replace(
         "green: [10.0.0.2:80]",

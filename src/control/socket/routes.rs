@@ -46,6 +46,11 @@ pub(super) async fn respond(
     stopping: Stopping,
 ) -> Answer {
     let (head, body) = request.into_parts();
+    // The checks of the file cannot see where a name or a link leads.
+    if head.headers.contains_key(header::FORWARDED) {
+        tracing::warn!(%caller, "refused: a request came to the control socket by a proxy");
+        return answer::problem(&forwarded());
+    }
     let allowed = match head.uri.path() {
         "/v1/status" | "/v1/events" => Method::GET,
         "/v1/promote" | "/v1/rollback" | "/v1/probe" | "/v1/reload" | "/v1/guard" => Method::POST,
@@ -63,6 +68,12 @@ pub(super) async fn respond(
         tracing::info!(path = head.uri.path(), %caller, why = refused.detail, "refused");
         answer::problem(&refused)
     })
+}
+
+/// Every request that this proxy forwards says so (RFC 7239); nobody who operates it does.
+fn forwarded() -> Refusal {
+    let detail = "operators come in by the socket itself".to_owned();
+    refusal(403, Code::Unknown, "came by a proxy", detail)
 }
 
 async fn command(
