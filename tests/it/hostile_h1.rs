@@ -75,6 +75,12 @@ fn a_target_sees_one_clear_request_for_each_of_the_clients_or_the_client_is_refu
         answered.and(seen)
     });
     assert_eq!(target.take_seen().len(), 0, "what comes late comes all the same");
+    let refusals = cases.iter().flat_map(|case| list(case, "get"));
+    let refused = refusals
+        .filter(|status| status.as_u64() >= Some(400))
+        .count();
+    let counted = proxy.metrics().sum("proxy_client_errors_total", &[]);
+    assert_eq!(counted, refused as f64, "each refusal is counted once");
 }
 
 fn request_case(case: &Value, proxy: &Proxy) -> Result<(), String> {
