@@ -153,7 +153,7 @@ impl Downstream for StreamSide {
         exchange.answer(head.status, true);
         self.status = head.status;
         self.fields.reserve(head.fields.len());
-        for (name, value) in response_fields(head.nominates, head.pairs()) {
+        for (name, value) in response_fields(head.status, head.nominates, head.pairs()) {
             let Ok(name) = HeaderName::from_bytes(name) else { continue };
             let from = self.came.len();
             self.came.extend_from_slice(value);

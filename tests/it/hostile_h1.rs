@@ -2,6 +2,7 @@
 //! are exactly one unambiguous request for each that the client made, or the client is refused and
 //! the connection closed.
 
+mod answers;
 mod client;
 mod corpus;
 mod message;
@@ -15,19 +16,13 @@ use self::corpus::Play;
 use self::corpus::list;
 use self::corpus::word;
 use self::message::Message;
-use self::target::End;
-use self::target::Part;
 use self::target::Seen;
 use self::target::Target;
 use crate::harness::Origin;
 use crate::harness::Proxy;
-use crate::harness::eventually;
 
 /// What a client asks to see whether its connection is still open.
 const STILL: &str = "GET /still HTTP/1.1\r\nHost: app.test\r\n\r\n";
-
-/// What another client asks behind a case.
-const NEXT: &str = "GET /next HTTP/1.1\r\nHost: app.test\r\n\r\n";
 
 fn behind(target: &Target) -> (Origin, Proxy) {
     let green = Origin::start("green-1");
@@ -84,7 +79,7 @@ fn a_target_sees_one_clear_request_for_each_of_the_clients_or_the_client_is_refu
 }
 
 fn request_case(case: &Value, proxy: &Proxy) -> Result<(), String> {
-    let mut client = Client::connect(proxy.plain_address());
+    let mut client = Client::over(proxy.http().wire);
     client.play(&Play::of(case, "send"));
     let methods = list(case, "methods");
     for (nth, status) in list(case, "get").iter().enumerate() {
@@ -158,76 +153,4 @@ fn is_clear(message: &Message) -> Result<(), String> {
     }
     let odd = message.fields.iter().find(|(name, _)| name.contains('_'));
     holds(odd.is_none(), || format!("{odd:?} reached the target"))
-}
-
-#[test]
-fn an_answer_passes_in_one_clear_form_or_is_refused_and_its_connection_closed() {
-    let target = Target::start();
-    let (_green, proxy) = behind(&target);
-    let cases = corpus::answers();
-    none_fails(&cases, |case| answer_case(case, &target, &proxy));
-}
-
-fn answer_case(case: &Value, target: &Target, proxy: &Proxy) -> Result<(), String> {
-    let end = match word(case, "end") {
-        "close" => End::Close,
-        "reset" => End::Reset,
-        _ => End::Open,
-    };
-    target.take_seen();
-    target.answer(Part { play: Play::of(case, "say"), end });
-    let method = case["ask"].as_str().unwrap_or("GET");
-    let mut client = Client::connect(proxy.plain_address());
-    let body = if method == "POST" { "Content-Length: 2\r\n\r\nhi" } else { "\r\n" };
-    client.ask(&format!("{method} /a HTTP/1.1\r\nHost: app.test\r\n{body}"));
-    let came = client.answer(method)?.ok_or("no answer")?;
-    eventually("the target has played its part", || target.has_played());
-    let asked = target.take_seen();
-    holds(asked.len() == 1, || format!("the target was asked {} times", asked.len()))?;
-    let first = asked[0].connection;
-    let mut other = Client::connect(proxy.plain_address());
-    other.ask(NEXT);
-    let next = other
-        .answer("GET")?
-        .ok_or("the next request is not answered")?;
-    let is_own = next.answer.status() == 200 && next.answer.body == b"ok";
-    holds(is_own, || format!("the next request got {next:?}"))?;
-    let second = target.take_seen().first().map_or(0, |seen| seen.connection);
-    if word(case, "target") == "kept" {
-        holds(first == second, || "the connection was not used again".to_owned())?;
-    } else {
-        holds(first != second, || "the connection was used again".to_owned())?;
-        eventually("the connection is closed", || target.is_closed(first));
-    }
-    answer_is(case, &came)?;
-    if !came.cut {
-        client.ask(STILL);
-        let still = client.answer("GET")?;
-        let is_own = still.is_none_or(|came| came.answer.body == b"ok");
-        holds(is_own, || "something came behind the answer".to_owned())?;
-    }
-    Ok(())
-}
-
-fn answer_is(case: &Value, came: &client::Came) -> Result<(), String> {
-    let answer = &came.answer;
-    let cut = case["cut"] == true;
-    holds(case["get"] == answer.status() && came.cut == cut, || format!("{came:?}"))?;
-    if answer.status() == 502 {
-        is_silent_about_us(answer)?;
-    }
-    if let Some(body) = case["body"].as_str() {
-        let own = corpus::text(&answer.body);
-        holds(own == body, || format!("the content was {own:?}"))?;
-        let trailers: Vec<Value> = answer.trailers.iter().map(|line| json!(line)).collect();
-        holds(trailers == list(case, "trailers"), || format!("trailers {trailers:?}"))?;
-        let interim = case["interim"].as_u64().unwrap_or(0);
-        holds(interim == came.interim as u64, || format!("{} interim answers", came.interim))?;
-    }
-    for name in list(case, "without").iter().filter_map(Value::as_str) {
-        holds(answer.all(name).is_empty(), || format!("{name} came"))?;
-    }
-    let lengths = answer.all("content-length").len() as u64;
-    let expected = case["lengths"].as_u64().unwrap_or(lengths);
-    holds(lengths == expected, || format!("{lengths} lengths"))
 }

@@ -180,6 +180,6 @@ proptest! {
             .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
             .collect();
         let pairs = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-        prop_assert_eq!(response_fields(true, pairs).collect::<Vec<_>>(), answer);
+        prop_assert_eq!(response_fields(200, true, pairs).collect::<Vec<_>>(), answer);
     }
 }

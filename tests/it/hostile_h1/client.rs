@@ -2,19 +2,18 @@
 
 use std::io::Read;
 use std::io::Write;
-use std::net::SocketAddr;
-use std::net::TcpStream;
 
 use super::corpus::Play;
 use super::message;
 use super::message::Kind;
 use super::message::Message;
 use crate::harness::wait::DEADLINE;
+use crate::harness::wire::Wire;
 
 /// One connection.
 #[derive(Debug)]
 pub struct Client {
-    stream: TcpStream,
+    wire: Wire,
     came: Vec<u8>,
     ended: bool,
 }
@@ -31,20 +30,19 @@ pub struct Came {
 }
 
 impl Client {
-    pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        Self { stream, came: Vec::new(), ended: false }
+    pub fn over(wire: Wire) -> Self {
+        Self { wire, came: Vec::new(), ended: false }
     }
 
-    /// Plays a part. A proxy that has refused it may not listen to all of it.
+    /// Plays a part, in the clear. A proxy that has refused it may not listen to all of it.
     pub fn play(&self, play: &Play) {
-        play.to(&self.stream).ok();
+        play.to(self.wire.tcp()).ok();
     }
 
     /// Asks. That the connection is closed shows when nothing is answered.
     pub fn ask(&mut self, request: &str) {
-        self.stream.write_all(request.as_bytes()).ok();
+        self.wire.write_all(request.as_bytes()).ok();
+        self.wire.flush().ok();
     }
 
     /// The next final answer; `None` if the connection ends before it begins.
@@ -83,7 +81,7 @@ impl Client {
 
     fn read(&mut self) -> Result<(), String> {
         let mut buffer = vec![0; 64 * 1024];
-        match self.stream.read(&mut buffer) {
+        match self.wire.read(&mut buffer) {
             Ok(0) => self.ended = true,
             Ok(length) => self.came.extend_from_slice(&buffer[..length]),
             Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {

@@ -77,6 +77,20 @@ impl Target {
         std::mem::take(&mut self.shared.lock().unwrap().seen)
     }
 
+    /// On which connections `/a` was asked for since anything was last taken.
+    pub fn take_asked(&self) -> Vec<usize> {
+        let is_a = |seen: &Seen| {
+            seen.message
+                .as_ref()
+                .is_ok_and(|message| message.line.contains(" /a "))
+        };
+        let seen = self.take_seen();
+        seen.iter()
+            .filter(|seen| is_a(seen))
+            .map(|seen| seen.connection)
+            .collect()
+    }
+
     /// From now on, `/a` is answered so.
     pub fn answer(&self, part: Part) {
         let mut shared = self.shared.lock().unwrap();
