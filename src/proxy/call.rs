@@ -328,12 +328,12 @@ impl Answer {
             used += head.length;
             let rest = bytes.get(used..).unwrap_or_default();
             match head.status {
-                101 if self.upgrade_asked => {
+                101 if self.upgrade_asked && exchange.offers(head.upgrade) => {
                     down.answer(&head, exchange);
                     self.came = rest.to_vec();
                     return Ok((bytes.len(), true));
                 }
-                // Nobody asked for another protocol, or interim answers would never end: the target
+                // Nobody asked for that protocol, or interim answers would never end: the target
                 // and we no longer agree on what the bytes mean.
                 101 => return Err(Fault::Protocol),
                 100..200 if self.interim == INTERIM_MAX => return Err(Fault::Protocol),

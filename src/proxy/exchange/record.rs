@@ -52,6 +52,20 @@ impl Asked {
 }
 
 impl Exchange {
+    /// Whether the client offered to change to these protocols, one at least (RFC 9110 §7.8): a
+    /// tunnel of another one would carry what nobody has looked at.
+    pub(crate) fn offers(&self, protocols: Option<&[u8]>) -> bool {
+        fn words(value: Option<&[u8]>) -> impl Iterator<Item = &[u8]> {
+            let words = value.unwrap_or_default().split(|byte| *byte == b',');
+            words
+                .map(<[u8]>::trim_ascii)
+                .filter(|word| !word.is_empty())
+        }
+        let offered = self.asked().and_then(|asked| asked.field("upgrade"));
+        let is_offered = |word: &[u8]| words(offered).any(|own| own.eq_ignore_ascii_case(word));
+        words(protocols).next().is_some() && words(protocols).all(is_offered)
+    }
+
     /// Writes the exchange's line.
     pub(super) fn log(&self, took: Duration, status: u16, outcome: Outcome, fault: Option<Fault>) {
         if !self.worker.log.is_on() {

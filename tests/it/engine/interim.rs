@@ -74,6 +74,28 @@ fn a_switch_of_protocols_that_nobody_asked_for_is_502() {
 }
 
 #[test]
+fn a_switch_to_a_protocol_that_was_not_offered_is_502() {
+    let script = Script::start();
+    let (_green, proxy) = script.behind(&json!({}));
+    let fields = [("Upgrade", "foo, BAR/2"), ("Connection", "Upgrade")];
+    for (upgrade, status) in [
+        ("Upgrade: h2c\r\n", 502),
+        ("Upgrade: bar\r\n", 502),
+        ("Upgrade: foo, h2c\r\n", 502),
+        ("Upgrade:\r\n", 502),
+        ("", 502),
+        ("Upgrade: bar/2\r\n", 101),
+    ] {
+        let mut client = proxy.http();
+        client.send("GET", "/", &fields, b"");
+        let mut asked = script.asked();
+        asked.say(&format!("HTTP/1.1 101 Switching\r\nConnection: upgrade\r\n{upgrade}\r\n"));
+        assert_eq!(client.head().status().unwrap(), status, "{upgrade:?}");
+        assert!(status == 101 || asked.is_closed(), "{upgrade:?}");
+    }
+}
+
+#[test]
 fn the_target_decides_whether_a_body_is_wanted() {
     let script = Script::start();
     let (_green, proxy) = script.behind(&json!({}));
