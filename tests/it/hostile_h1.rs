@@ -61,10 +61,18 @@ fn holds(holds: bool, wrong: impl FnOnce() -> String) -> Result<(), String> {
 
 #[test]
 fn a_target_sees_one_clear_request_for_each_of_the_clients_or_the_client_is_refused() {
+    requests_hold(&corpus::requests());
+}
+
+#[test]
+fn a_request_that_comes_byte_by_byte_is_read_as_one_that_comes_at_once() {
+    requests_hold(&corpus::byte_by_byte(corpus::requests()));
+}
+
+fn requests_hold(cases: &[Value]) {
     let target = Target::start();
     let (_green, proxy) = behind(&target);
-    let cases = corpus::requests();
-    none_fails(&cases, |case| {
+    none_fails(cases, |case| {
         let answered = request_case(case, &proxy);
         let seen = requests_are(list(case, "seen"), &target.take_seen());
         answered.and(seen)

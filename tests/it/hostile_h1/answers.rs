@@ -32,23 +32,31 @@ type Ask<'a> = &'a dyn Fn(&str, &Proxy) -> Outcome;
 
 #[test]
 fn an_answer_passes_in_one_clear_form_or_is_refused_and_its_connection_closed() {
-    all_hold(&|method, proxy| ask(method, Client::over(proxy.http().wire)));
+    let cases = corpus::answers();
+    all_hold(&cases, &|method, proxy| ask(method, Client::over(proxy.http().wire)));
+}
+
+#[test]
+fn an_answer_that_comes_byte_by_byte_is_read_as_one_that_comes_at_once() {
+    let cases = corpus::byte_by_byte(corpus::answers());
+    all_hold(&cases, &|method, proxy| ask(method, Client::over(proxy.http().wire)));
 }
 
 #[test]
 fn over_tls_an_answer_passes_in_the_same_form() {
-    all_hold(&|method, proxy| ask(method, Client::over(proxy.https().wire)));
+    let cases = corpus::answers();
+    all_hold(&cases, &|method, proxy| ask(method, Client::over(proxy.https().wire)));
 }
 
 #[test]
 fn over_http_2_an_answer_passes_in_the_same_form() {
-    all_hold(&|method, proxy| ask_h2(method, &proxy.h2()));
+    all_hold(&corpus::answers(), &|method, proxy| ask_h2(method, &proxy.h2()));
 }
 
-fn all_hold(ask: Ask<'_>) {
+fn all_hold(cases: &[Value], ask: Ask<'_>) {
     let target = Target::start();
     let (_green, proxy) = behind(&target);
-    none_fails(&corpus::answers(), |case| answer_case(case, &target, &proxy, ask));
+    none_fails(cases, |case| answer_case(case, &target, &proxy, ask));
 }
 
 fn content_of(method: &str) -> &'static str {
