@@ -31,6 +31,8 @@ use crate::proxy::connection::Connection;
 use crate::proxy::connection::Ending;
 use crate::proxy::connection::Secured;
 use crate::proxy::server;
+use crate::proxy::server::broken::Broken;
+use crate::proxy::server::broken::Code;
 use crate::proxy::worker::Worker;
 
 /// How long accepting pauses when the kernel has no descriptor left: connections wait in the accept
@@ -110,6 +112,20 @@ impl ListenerContext {
             self.meters.client_error(ClientError::Malformed);
         }
         tracing::debug!(listener = %self.name, %error, "connection ended");
+    }
+
+    /// Counts an HTTP/2 connection that had to end for what its client sent.
+    pub(crate) fn count_broken(&self, broken: Broken) {
+        let error = match broken.code {
+            Code::EnhanceYourCalm => ClientError::Flood,
+            Code::Protocol
+            | Code::FlowControl
+            | Code::StreamClosed
+            | Code::FrameSize
+            | Code::Compression => ClientError::Malformed,
+        };
+        self.meters.client_error(error);
+        tracing::debug!(listener = %self.name, why = broken.why, "connection ended");
     }
 
     fn tls(&self) -> Option<Arc<Tls>> {

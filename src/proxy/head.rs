@@ -142,6 +142,19 @@ impl<'a> HttpHead<'a> {
         Self { method, uri, headers, lines, has_body }
     }
 
+    /// Whether a value begins or ends with white space (RFC 9113 §8.2.1), or the path is none
+    /// (§8.3.1). All else that may not be said was refused where it was read.
+    pub(crate) fn is_malformed(&self) -> bool {
+        let is_path = match self.target() {
+            "*" => *self.method == Method::OPTIONS,
+            target => target.starts_with('/'),
+        };
+        let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+        let has_blank =
+            |(_, value): &(&[u8], &[u8])| is_blank(value.first()) || is_blank(value.last());
+        !is_path || self.lines.iter().any(has_blank)
+    }
+
     fn content_length(&self) -> Option<u64> {
         let value = self.headers.get(header::CONTENT_LENGTH)?;
         value.to_str().ok()?.parse().ok()
@@ -250,6 +263,22 @@ mod tests {
             Authority::One(authority) => Some(authority.to_owned()),
             Authority::None | Authority::Bad => None,
         }
+    }
+
+    #[test]
+    fn a_value_has_no_white_space_around_it() {
+        let is_malformed = |value: &[u8]| {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-a", http::HeaderValue::from_bytes(value).unwrap());
+            HttpHead::new(&Method::GET, &Uri::from_static("/"), &headers, false).is_malformed()
+        };
+        assert!(
+            [b" a", b"a ", b"\ta", b"a\t"]
+                .iter()
+                .all(|value| is_malformed(*value))
+        );
+        assert!(is_malformed(b" "));
+        assert!(!is_malformed(b"") && !is_malformed(b"a b\tc"));
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod faults;
 mod forwarding;
 mod gate;
 mod guard;
+mod h2_conformance;
 mod harness;
 mod harness_tests;
 mod hostile;

@@ -104,6 +104,8 @@ words! {
         ClientGone => "client_gone",
         /// It stopped taking its answer.
         SendTimeout => "send_timeout",
+        /// It asked for far more than answers: pings, settings, window updates, resets.
+        Flood => "flood",
     }
 }
 

@@ -7,18 +7,13 @@
 
 use std::cell::Cell;
 use std::cell::RefCell;
-use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::rc::Weak;
 use std::task::Context;
 use std::task::Poll;
 use std::task::Waker;
-use std::task::ready;
 
-use tokio::io::AsyncRead;
-use tokio::io::AsyncWrite;
-use tokio::io::ReadBuf;
+use crate::proxy::server::frames::FRAME;
 
 /// What may wait for the targets of one worker before clients are held back. The buffers of `h2` take
 /// up to twice as much memory.
@@ -26,15 +21,6 @@ const TOGETHER: usize = 32 * 1024 * 1024;
 
 /// What may wait of one client whatever the others do.
 const SHARE: usize = 1024 * 1024;
-
-/// What a frame costs beside its content while it waits: its place in a queue, its share of a buffer.
-const FRAME: usize = 256;
-
-/// The bytes that every client begins with (RFC 9113 §3.4).
-const PREFACE: usize = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
-
-/// The type of the frames that windows count (RFC 9113 §6.1).
-const DATA: u8 = 0;
 
 thread_local! {
     static WAITS: Cell<usize> = const { Cell::new(0) };
@@ -53,22 +39,6 @@ pub(crate) struct Ahead {
 
 /// A stream whose content is still to be taken.
 pub(crate) struct Upload(Rc<Ahead>);
-
-/// A client's bytes, read only while there is room for them.
-pub(crate) struct Metered<S> {
-    inner: S,
-    ahead: Rc<Ahead>,
-    frames: Frames,
-}
-
-/// Where in a client's frames its bytes are.
-struct Frames {
-    /// Bytes to come before the next frame's head.
-    skip: usize,
-    /// How much of a frame's head has come, and its first bytes: length and type.
-    has: usize,
-    head: [u8; 4],
-}
 
 impl Ahead {
     /// A client that has sent nothing; none of its streams may be further ahead than `stream_window`.
@@ -106,13 +76,22 @@ impl Ahead {
         }
     }
 
+    /// Content has come that costs so much while it waits.
+    #[inline]
+    pub(super) fn comes(&self, cost: usize) {
+        if cost > 0 {
+            self.set(self.waits.get() + cost);
+        }
+    }
+
     fn go_on(&self) {
         if let Some(waker) = self.held_back.take() {
             waker.wake();
         }
     }
 
-    fn poll_room(self: &Rc<Self>, cx: &Context<'_>) -> Poll<()> {
+    /// Ready while there is room for more.
+    pub(super) fn poll_room(self: &Rc<Self>, cx: &Context<'_>) -> Poll<()> {
         if self.waits.get() <= SHARE || WAITS.get() <= TOGETHER {
             return Poll::Ready(());
         }
@@ -138,94 +117,6 @@ impl Drop for Upload {
     fn drop(&mut self) {
         self.0.uploads.set(self.0.uploads.get().saturating_sub(1));
         self.0.set(self.0.waits.get());
-    }
-}
-
-impl Frames {
-    /// What the frames of content that begin in `bytes` will cost while they wait.
-    fn cost(&mut self, mut bytes: &[u8]) -> usize {
-        let mut cost = 0;
-        loop {
-            let skipped = self.skip.min(bytes.len());
-            self.skip -= skipped;
-            bytes = bytes.get(skipped..).unwrap_or_default();
-            let Some((first, rest)) = bytes.split_first() else { return cost };
-            bytes = rest;
-            cost += self.head(*first);
-        }
-    }
-
-    /// Takes the next byte of a frame's head: what the frame will cost, once that shows.
-    fn head(&mut self, byte: u8) -> usize {
-        if let Some(place) = self.head.get_mut(self.has) {
-            *place = byte;
-        }
-        self.has += 1;
-        if self.has < self.head.len() {
-            return 0;
-        }
-        let [a, b, c, kind] = self.head;
-        let length = usize::try_from(u32::from_be_bytes([0, a, b, c])).unwrap_or(0);
-        // The flags and the stream's number are of no interest here.
-        self.skip = 5 + length;
-        self.has = 0;
-        if kind == DATA { length + FRAME } else { 0 }
-    }
-}
-
-impl<S> Metered<S> {
-    /// Reads `inner`, from its first byte on, on the account of `ahead`.
-    pub(crate) fn new(inner: S, ahead: Rc<Ahead>) -> Self {
-        Self { inner, ahead, frames: Frames { skip: PREFACE, has: 0, head: [0; 4] } }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        ready!(self.ahead.poll_room(cx));
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.inner).poll_read(cx, buffer))?;
-        let cost = self
-            .frames
-            .cost(buffer.filled().get(before..).unwrap_or_default());
-        if cost > 0 {
-            self.ahead.set(self.ahead.waits.get() + cost);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }
 
@@ -257,30 +148,6 @@ mod tests {
             .collect();
         ahead.set(usize::MAX);
         (ahead, uploads)
-    }
-
-    fn frame(kind: u8, length: u8) -> Vec<u8> {
-        let head = [0, 0, length, kind, 1, 0, 0, 0, 1];
-        [&head[..], &vec![DATA; usize::from(length)]].concat()
-    }
-
-    #[test]
-    fn only_frames_of_content_count_in_whatever_pieces_they_come() {
-        let all = [
-            &[DATA; PREFACE][..],
-            &frame(4, 30),
-            &frame(DATA, 100),
-            &frame(1, 0),
-            &frame(DATA, 0),
-            &frame(8, 4),
-            &frame(DATA, 200),
-        ]
-        .concat();
-        for length in 1..all.len() {
-            let mut frames = Frames { skip: PREFACE, has: 0, head: [0; 4] };
-            let cost: usize = all.chunks(length).map(|part| frames.cost(part)).sum();
-            assert_eq!(cost, 300 + 3 * FRAME, "in pieces of {length}");
-        }
     }
 
     #[test]

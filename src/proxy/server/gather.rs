@@ -55,6 +55,13 @@ impl<S: AsyncWrite + Unpin> Turns<S> {
     }
 }
 
+impl<S> Turns<S> {
+    /// The stream, once nobody else writes to it.
+    pub(crate) fn into_stream(self) -> Option<S> {
+        Rc::into_inner(self.0).map(|inner| inner.into_inner().stream)
+    }
+}
+
 impl<S> Inner<S> {
     fn check(&mut self) -> io::Result<()> {
         self.failed.take().map_or(Ok(()), Err)

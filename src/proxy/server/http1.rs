@@ -6,11 +6,6 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Context;
 use std::task::Poll;
-use std::time::Duration;
-
-use tokio::io::AsyncReadExt;
-use tokio::io::AsyncWriteExt;
-use tokio::time::timeout;
 
 use crate::http1::framing::Framing;
 use crate::http1::head;
@@ -33,15 +28,11 @@ use crate::proxy::handler::Arrival;
 use crate::proxy::handler::Next;
 use crate::proxy::reply;
 use crate::proxy::reply::Reply;
+use crate::proxy::server::farewell::goodbye;
+use crate::proxy::server::farewell::linger;
 use crate::proxy::server::side::Side;
 use crate::proxy::tunnel;
 use crate::proxy::worker::Worker;
-
-/// How long the client may take to acknowledge our goodbye (TLS close_notify, FIN).
-const GOODBYE: Duration = Duration::from_secs(2);
-
-/// How long a client may go on sending a body that nobody reads, so that it sees its answer.
-const LINGER: Duration = Duration::from_secs(5);
 
 /// The status that agrees to an upgrade.
 const SWITCHING_PROTOCOLS: u16 = 101;
@@ -118,24 +109,6 @@ pub(crate) fn serve<S: Transport, H>(
         http.end(over).await;
         drop(held);
     }
-}
-
-/// Whether the client is still there to read it makes no difference any more.
-async fn goodbye<S: Transport>(stream: &mut S) {
-    drop(timeout(GOODBYE, stream.shutdown()).await);
-}
-
-/// Takes what a client still sends after its answer.
-async fn linger<S: Transport>(stream: &mut S) {
-    let mut unread = vec![0; 16 * 1024];
-    let all = async {
-        while stream
-            .read(&mut unread)
-            .await
-            .is_ok_and(|length| length > 0)
-        {}
-    };
-    drop(timeout(LINGER, all).await);
 }
 
 impl<S: Transport> Http1<S> {

@@ -20,6 +20,7 @@ use hyper::service::Service;
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
+use crate::model::fault::Fault;
 use crate::model::settings::Limits;
 use crate::net::stream::Transport;
 use crate::proxy::body::AnswerBody;
@@ -37,8 +38,14 @@ use crate::proxy::handler::Terms;
 use crate::proxy::head::HttpHead;
 use crate::proxy::reply;
 use crate::proxy::server::ahead::Ahead;
-use crate::proxy::server::ahead::Metered;
+use crate::proxy::server::broken::Broken;
+use crate::proxy::server::broken::goaway;
+use crate::proxy::server::farewell;
+use crate::proxy::server::gather::Gathering;
+use crate::proxy::server::gather::Turns;
 use crate::proxy::server::gather::gather;
+use crate::proxy::server::metered::Conduct;
+use crate::proxy::server::metered::Metered;
 use crate::proxy::worker::Worker;
 
 /// How long an HTTP/2 connection may stay open after it was told to go away while idle.
@@ -60,6 +67,20 @@ const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 /// What of one answer waits for its client beside the piece at hand.
 const SEND_BUFFER: usize = 64 * 1024;
 
+/// How many errors of streams may be a client's in the life of a connection, each of which ends a
+/// request that may have begun on its way ("MadeYouReset").
+const RESETS_MAX: usize = 100;
+
+/// How the serving of a connection ended.
+enum Ended {
+    /// Whatever hyper said.
+    Served(hyper::Result<()>),
+    /// The client must be told why; with the last stream that it began.
+    Broken(Broken, u32),
+    /// It takes nothing, or had its time.
+    Dropped,
+}
+
 /// One connection's requests, for hyper.
 struct Requests {
     worker: Rc<Worker>,
@@ -78,6 +99,11 @@ impl Service<Request<Incoming>> for Requests {
         let (head, body) = request.into_parts();
         let upload = (!body.is_end_stream()).then(|| self.ahead.begin());
         let view = HttpHead::new(&head.method, &head.uri, &head.headers, upload.is_some());
+        if view.is_malformed() {
+            let (exchange, reply) =
+                handler::refuse(&self.worker, &self.connection, Fault::Malformed);
+            return Box::pin(ready(Ok(AnswerBody::own(reply, &exchange))));
+        }
         let arrival = handler::arrive(&self.worker, &self.connection, &view, Some(stream));
         let Arrival { exchange, next } = arrival;
         match next {
@@ -132,6 +158,12 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Streams {
     }
 }
 
+/// A client's bytes as `h2` sees them.
+type Stream<S> = TokioIo<Metered<Gathering<ClientStream<S>>>>;
+
+/// One connection, as hyper serves it.
+type Http<S> = http2::Connection<Stream<S>, Requests, Streams>;
+
 /// Serves HTTP/2 until the connection ends.
 pub(crate) async fn serve<S>(
     worker: Rc<Worker>,
@@ -150,25 +182,47 @@ pub(crate) async fn serve<S>(
         ahead: Rc::clone(&ahead),
     };
     let (stream, turns) = gather(ClientStream::new(stream, Rc::clone(&connection)));
-    let stream = TokioIo::new(Metered::new(stream, ahead));
+    let (stream, conduct) = Metered::new(stream, ahead);
     let http = http2::Builder::new(streams)
         .max_concurrent_streams(limits.http2_streams)
         .max_header_list_size(u32::try_from(limits.request_header).unwrap_or(u32::MAX))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_local_error_reset_streams(Some(RESETS_MAX))
         .max_send_buf_size(SEND_BUFFER)
-        .serve_connection(stream, requests);
+        .serve_connection(TokioIo::new(stream), requests);
+    // Not in this function's own future: its streams go before the last word is said.
+    let ended = run(http, &connection, &turns, &conduct).await;
+    match ended {
+        Ended::Dropped | Ended::Served(Ok(())) => return,
+        Ended::Served(Err(ref error)) => connection.listener.count_error(error),
+        Ended::Broken(broken, _) => connection.listener.count_broken(broken),
+    }
+    let Some(mut stream) = turns.into_stream() else { return };
+    if let Ended::Broken(broken, last) = ended {
+        farewell::goodbye_with(&mut stream, &goaway(broken, last)).await;
+    }
+    farewell::linger(&mut stream).await;
+}
+
+/// Runs the connection until it ends, or its client is to be told why it must.
+async fn run<S: Transport>(
+    http: Http<S>,
+    connection: &Connection,
+    turns: &Turns<ClientStream<S>>,
+    conduct: &Conduct,
+) -> Ended {
     let mut http = pin!(http);
     let mut gone_by: Option<Instant> = None;
-    let served = poll_fn(|cx| {
+    poll_fn(|cx| {
         while let Poll::Ready(ending) = connection.poll_ending(cx) {
             let waited_out = gone_by.is_some_and(|at| at <= Instant::now());
             match ending {
                 Ending::HeadTimeout | Ending::SendTimeout => {
                     connection.listener.count_ending(ending);
-                    return Poll::Ready(Ok(()));
+                    return Poll::Ready(Ended::Dropped);
                 }
-                Ending::Idle if waited_out => return Poll::Ready(Ok(())),
+                Ending::Idle if waited_out => return Poll::Ready(Ended::Dropped),
                 Ending::Idle => {
                     gone_by = Some(Instant::now() + GOAWAY_GRACE);
                     connection.idle_until(GOAWAY_GRACE);
@@ -179,10 +233,11 @@ pub(crate) async fn serve<S>(
         }
         let served = http.as_mut().poll(cx);
         turns.end(cx);
-        served
+        match (served, conduct.broken()) {
+            (Poll::Ready(served), _) => Poll::Ready(Ended::Served(served)),
+            (Poll::Pending, Some((broken, last))) => Poll::Ready(Ended::Broken(broken, last)),
+            (Poll::Pending, None) => Poll::Pending,
+        }
     })
-    .await;
-    if let Err(error) = served {
-        connection.listener.count_error(&error);
-    }
+    .await
 }

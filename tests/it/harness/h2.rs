@@ -21,6 +21,7 @@ use tokio::runtime::Runtime;
 use tokio_rustls::TlsConnector;
 
 use super::certs;
+use super::hpack;
 use super::http::Answer;
 use super::wait::DEADLINE;
 use super::wire::Wire;
@@ -124,12 +125,30 @@ pub fn tests_runtime() -> &'static Runtime {
 
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
+pub const PRIORITY: u8 = 2;
 pub const RST_STREAM: u8 = 3;
 pub const SETTINGS: u8 = 4;
+pub const PUSH_PROMISE: u8 = 5;
 pub const PING: u8 = 6;
 pub const GOAWAY: u8 = 7;
 pub const WINDOW_UPDATE: u8 = 8;
+pub const CONTINUATION: u8 = 9;
+pub const ACK: u8 = 1;
 pub const END_STREAM: u8 = 1;
+pub const END_HEADERS: u8 = 4;
+
+/// What every client begins with.
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// The bytes of one frame.
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut frame = length[1..].to_vec();
+    frame.extend_from_slice(&[kind, flags]);
+    frame.extend_from_slice(&stream.to_be_bytes());
+    frame.extend_from_slice(payload);
+    frame
+}
 
 /// One frame.
 #[derive(Debug, Clone)]
@@ -149,23 +168,25 @@ pub struct Frames {
 impl Frames {
     /// Connects and greets.
     pub fn connect(address: SocketAddr, host: &str) -> io::Result<Self> {
-        let mut wire = Wire::tls(address, host, &["h2"])?;
-        wire.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")?;
-        let mut frames = Self { wire };
+        let mut frames = Self::open(address, host)?;
+        frames.raw(PREFACE)?;
         frames.send(SETTINGS, 0, 0, &[])?;
         Ok(frames)
     }
 
-    pub fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> io::Result<()> {
-        let length = u32::try_from(payload.len())
-            .map_err(io::Error::other)?
-            .to_be_bytes();
-        let mut frame = length[1..].to_vec();
-        frame.extend_from_slice(&[kind, flags]);
-        frame.extend_from_slice(&stream.to_be_bytes());
-        frame.extend_from_slice(payload);
-        self.wire.write_all(&frame)?;
+    /// Connects and says nothing.
+    pub fn open(address: SocketAddr, host: &str) -> io::Result<Self> {
+        Ok(Self { wire: Wire::tls(address, host, &["h2"])? })
+    }
+
+    /// Sends bytes as they are.
+    pub fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.wire.write_all(bytes)?;
         self.wire.flush()
+    }
+
+    pub fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> io::Result<()> {
+        self.raw(&frame(kind, flags, stream, payload))
     }
 
     /// How long the next frame may take, in either direction.
@@ -193,18 +214,8 @@ impl Frames {
         host: &str,
         target: &str,
     ) -> io::Result<()> {
-        let mut block = Vec::new();
-        for (name, value) in
-            [(":method", method), (":scheme", "https"), (":authority", host), (":path", target)]
-        {
-            block.push(0); // RFC 7541 §6.2.2: literal, not indexed, new name
-            block.push(name.len() as u8);
-            block.extend_from_slice(name.as_bytes());
-            block.push(value.len() as u8);
-            block.extend_from_slice(value.as_bytes());
-        }
-        let end_of_headers = 4;
-        self.send(HEADERS, end | end_of_headers, stream, &block)
+        let block = hpack::request(method, host, target);
+        self.send(HEADERS, end | END_HEADERS, stream, &block)
     }
 
     /// The next frame; SETTINGS and PING are acknowledged in passing and returned.
