@@ -24,6 +24,7 @@ mod forwarding;
 mod gate;
 mod guard;
 mod h2_conformance;
+mod h2_floods;
 mod harness;
 mod harness_tests;
 mod hostile;
