@@ -23,6 +23,7 @@ mod faults;
 mod forwarding;
 mod gate;
 mod guard;
+mod h2_clients;
 mod h2_conformance;
 mod h2_floods;
 mod harness;
