@@ -4,6 +4,7 @@
 mod framing;
 mod greeting;
 mod headers;
+mod passes;
 mod requests;
 mod streams;
 mod targets;
