@@ -93,7 +93,7 @@ impl StreamSide {
                 }
             }
             Err(frame) => {
-                let lines = trailers::to_lines(frame.trailers_ref());
+                let lines = trailers::to_lines(frame.trailers_ref()).ok_or(Fault::BodyBroken)?;
                 self.finish_body(&lines, out);
             }
         }

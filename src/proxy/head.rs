@@ -149,16 +149,20 @@ impl<'a> HttpHead<'a> {
             "*" => *self.method == Method::OPTIONS,
             target => target.starts_with('/'),
         };
-        let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-        let has_blank =
-            |(_, value): &(&[u8], &[u8])| is_blank(value.first()) || is_blank(value.last());
-        !is_path || self.lines.iter().any(has_blank)
+        !is_path || self.lines.iter().any(|(_, value)| is_blank_ended(value))
     }
 
     fn content_length(&self) -> Option<u64> {
         let value = self.headers.get(header::CONTENT_LENGTH)?;
         value.to_str().ok()?.parse().ok()
     }
+}
+
+/// Whether white space is around a value, where HTTP/2 has none (RFC 9113 §8.2.1).
+#[inline]
+pub(crate) fn is_blank_ended(value: &[u8]) -> bool {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    is_blank(value.first()) || is_blank(value.last())
 }
 
 impl Head for HttpHead<'_> {

@@ -5,11 +5,15 @@ use http::HeaderName;
 use http::HeaderValue;
 
 use crate::http1::chunked::may_follow;
+use crate::proxy::head::is_blank_ended;
 
-/// The fields that may pass, as lines.
-pub(super) fn to_lines(map: Option<&HeaderMap>) -> Vec<u8> {
+/// The fields that may pass, as lines; `None` if one of them is malformed.
+pub(super) fn to_lines(map: Option<&HeaderMap>) -> Option<Vec<u8>> {
     let mut lines = Vec::new();
     for (name, value) in map.into_iter().flatten() {
+        if is_blank_ended(value.as_bytes()) {
+            return None;
+        }
         if may_follow(name.as_str().as_bytes()) {
             lines.extend_from_slice(name.as_str().as_bytes());
             lines.extend_from_slice(b": ");
@@ -17,7 +21,7 @@ pub(super) fn to_lines(map: Option<&HeaderMap>) -> Vec<u8> {
             lines.extend_from_slice(b"\r\n");
         }
     }
-    lines
+    Some(lines)
 }
 
 /// The fields of clean lines; `None` where there are none.
@@ -46,13 +50,15 @@ mod tests {
         map.append("x-sum", HeaderValue::from_static("a: b"));
         let clean = map.clone();
         map.append("content-length", HeaderValue::from_static("9"));
-        let lines = to_lines(Some(&map));
+        let lines = to_lines(Some(&map)).unwrap();
         assert_eq!(lines, b"x-sum: 7\r\nx-sum: a: b\r\n");
         assert_eq!(from_lines(&lines), Some(clean));
+        map.append("x-a", HeaderValue::from_static(" 1"));
+        assert_eq!(to_lines(Some(&map)), None);
     }
 
     #[test]
     fn none_is_none() {
-        assert_eq!(from_lines(&to_lines(None)), None);
+        assert_eq!(from_lines(&to_lines(None).unwrap()), None);
     }
 }

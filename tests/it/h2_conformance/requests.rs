@@ -260,16 +260,37 @@ fn a_length_that_lies_is_refused() {
     ]);
 }
 
+/// An upload that ends with these trailers.
+fn trailers(frames: &mut Frames, flags: u8, fields: &[Field<'_>]) -> std::io::Result<()> {
+    frames.post(1, HOST, "/hold")?;
+    frames.send(DATA, 0, 1, b"abc")?;
+    frames.send(HEADERS, END_HEADERS | flags, 1, &hpack::block(fields))
+}
+
 #[test]
-fn trailers_that_do_not_end_the_stream_are_malformed() {
-    check(&[Case {
-        what: "§8.1",
-        act: |f| {
-            f.post(1, HOST, "/hold")?;
-            f.send(HEADERS, END_HEADERS, 1, &hpack::block(&[(b"x-sum", b"1")]))
+fn trailers_that_are_none_are_malformed() {
+    check(&[
+        Case {
+            what: "§8.1 trailers that do not end the stream",
+            act: |f| trailers(f, 0, &[(b"x-sum", b"1")]),
+            then: MALFORMED,
         },
-        then: MALFORMED,
-    }]);
+        Case {
+            what: "§8.2.2 transfer-encoding among trailers",
+            act: |f| trailers(f, END_STREAM, &[(b"transfer-encoding", b"chunked")]),
+            then: MALFORMED,
+        },
+        Case {
+            what: "§8.2.1 a line end in a trailer",
+            act: |f| trailers(f, END_STREAM, &[(b"x-sum", b"1\r\n\r\nGET / HTTP/1.1")]),
+            then: Ends(PROTOCOL_ERROR),
+        },
+        Case {
+            what: "§8.2.1 a space before the value of a trailer",
+            act: |f| trailers(f, END_STREAM, &[(b"x-sum", b" 1")]),
+            then: Says(400),
+        },
+    ]);
 }
 
 #[test]
