@@ -2,6 +2,7 @@
 //! the answer's as it is asked for.
 
 mod answer;
+mod names;
 mod trailers;
 
 use std::pin::Pin;
@@ -28,6 +29,9 @@ use crate::proxy::exchange::Exchange;
 use crate::proxy::server::ahead::Upload;
 
 pub(crate) use crate::proxy::body::answer::AnswerBody;
+
+/// How much room is made for content that may come with the head.
+const CONTENT_MAX: u64 = 1024;
 
 /// The client's side of one HTTP/2 stream.
 pub(crate) struct StreamSide {
@@ -153,8 +157,14 @@ impl Downstream for StreamSide {
         exchange.answer(head.status, true);
         self.status = head.status;
         self.fields.reserve(head.fields.len());
+        // The head's length is more than its values need.
+        let content = match head.body {
+            Framing::Length(length) => usize::try_from(length.min(CONTENT_MAX)).unwrap_or(0),
+            Framing::None | Framing::Chunked | Framing::UntilClose => 0,
+        };
+        self.came.reserve(head.length + content);
         for (name, value) in response_fields(head.status, head.nominates, head.pairs()) {
-            let Ok(name) = HeaderName::from_bytes(name) else { continue };
+            let Some(name) = names::name(name) else { continue };
             let from = self.came.len();
             self.came.extend_from_slice(value);
             self.fields.push((name, from, self.came.len()));
