@@ -58,7 +58,8 @@ def callgrind(out):
 
 
 def taken(out):
-    """(all instructions, those of each part) of every process that wrote its counts; removes them."""
+    """(all instructions but those for entropy, those of each part) of every process that wrote its
+    counts; removes them."""
     count, parts = 0, collections.Counter()
     folder, prefix = os.path.split(out)
     for entry in os.listdir(folder):
@@ -69,7 +70,7 @@ def taken(out):
             count += max(map(int, found), default=0)
             parts += where.parts(path)
             os.remove(path)
-    return count, parts
+    return count - parts.pop(where.ENTROPY, 0), parts
 
 
 def one_run(stage, spec, binary, scenario, requests, life, idle=0):
@@ -114,7 +115,7 @@ def per_request(stage, spec, binary, scenario, times, idle=0):
         few.append(one_run(stage, spec, binary, scenario, FEW, life, idle)[:2])
     more, less = min(many, key=lambda run: run[0]), min(few, key=lambda run: run[0])
     between = MANY - FEW
-    parts = {part: (more[1][part] - less[1][part]) / between for part, _ in where.PARTS}
+    parts = {part: (more[1][part] - less[1][part]) / between for part, _ in where.SHOWN}
     return (more[0] - less[0]) / between, parts
 
 
@@ -151,7 +152,7 @@ def requests(args, limits):
             + "|---" * (len(LOADS) + 1)
             + "|"
         )
-        for part, _ in where.PARTS:
+        for part, _ in where.SHOWN:
             print(row(part, [load[part] for load in parts]))
     return good
 

@@ -5,6 +5,9 @@ import re
 
 # The first that matches the name of a function takes it. What was inlined counts for whom it is in.
 PARTS = [
+    # Gathered when the process starts, by the jitter of the machine: never twice as long, and no
+    # request's. Left out of what a request costs.
+    ("entropy", r"\bjent_|jent_|keccak|xoshiro|\brol64|uint32rotl|ptr_to_le|le32_to_ptr|le64_to_ptr"),
     ("HTTP/1: heads and framing", r"proxyd::http1::"),
     ("access log", r"proxyd::observe::access::"),
     ("metrics", r"proxyd::observe::metrics::"),
@@ -21,6 +24,12 @@ PARTS = [
     ("memory copied, set, compared", r"mem(cpy|move|set|cmp|chr)|bcmp"),
     ("std and libc", r""),
 ]  # fmt: skip
+
+
+ENTROPY = "entropy"
+
+# What belongs to requests.
+SHOWN = [part for part in PARTS if part[0] != ENTROPY]
 
 
 def parts(path):

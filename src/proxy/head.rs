@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use http::HeaderMap;
+use http::HeaderValue;
 use http::Method;
 use http::Uri;
 use http::header;
@@ -119,12 +120,32 @@ pub(crate) struct HttpHead<'a> {
     method: &'a Method,
     /// The request target.
     uri: &'a Uri,
-    /// The fields.
+    /// The fields, as a map.
     headers: &'a HeaderMap,
     /// The same, as bytes.
     lines: Vec<(&'a [u8], &'a [u8])>,
+    /// The value of `host`, where there is one field of it and not more.
+    host: Once<'a>,
+    request_id: Once<'a>,
     /// Whether a body follows.
     has_body: bool,
+}
+
+/// What was found of a field of which there should be one at most.
+#[derive(Clone, Copy)]
+enum Once<'a> {
+    None,
+    One(&'a HeaderValue),
+    Several,
+}
+
+impl<'a> Once<'a> {
+    fn add(&mut self, value: &'a HeaderValue) {
+        *self = match self {
+            Self::None => Self::One(value),
+            Self::One(_) | Self::Several => Self::Several,
+        };
+    }
 }
 
 impl<'a> HttpHead<'a> {
@@ -135,11 +156,19 @@ impl<'a> HttpHead<'a> {
         headers: &'a HeaderMap,
         has_body: bool,
     ) -> Self {
-        let lines = headers
-            .iter()
-            .map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))
-            .collect();
-        Self { method, uri, headers, lines, has_body }
+        let mut lines = Vec::with_capacity(headers.len());
+        let (mut host, mut request_id) = (Once::None, Once::None);
+        // One way through all of them: each look into the map would hash a name.
+        for (name, value) in headers {
+            let name = name.as_str();
+            match name {
+                "host" => host.add(value),
+                "x-request-id" => request_id.add(value),
+                _ => {}
+            }
+            lines.push((name.as_bytes(), value.as_bytes()));
+        }
+        Self { method, uri, headers, lines, host, request_id, has_body }
     }
 
     /// Whether a value begins or ends with white space (RFC 9113 §8.2.1), or the path is none
@@ -190,11 +219,11 @@ impl Head for HttpHead<'_> {
     }
 
     fn authority(&self) -> Authority<'_> {
-        let mut hosts = self.headers.get_all(header::HOST).iter();
-        let host = hosts.next().map(|host| host.to_str());
-        if hosts.next().is_some() {
-            return Authority::Bad;
-        }
+        let host = match self.host {
+            Once::None => None,
+            Once::One(host) => Some(host.to_str()),
+            Once::Several => return Authority::Bad,
+        };
         match (self.uri.authority(), host) {
             (_, Some(Err(_))) | (None, None) => Authority::Bad,
             // Where a Host comes with `:authority`, it must say the same (RFC 9113 §8.3.1).
@@ -240,10 +269,9 @@ impl Head for HttpHead<'_> {
     }
 
     fn request_id(&self) -> Option<&[u8]> {
-        let mut all = self.headers.get_all("x-request-id").iter();
-        match (all.next(), all.next()) {
-            (Some(one), None) => Some(one.as_bytes()).filter(|id| is_sane_id(id)),
-            (Some(_) | None, _) => None,
+        match self.request_id {
+            Once::One(id) => Some(id.as_bytes()).filter(|id| is_sane_id(id)),
+            Once::None | Once::Several => None,
         }
     }
 
@@ -273,7 +301,7 @@ mod tests {
     fn a_value_has_no_white_space_around_it() {
         let is_malformed = |value: &[u8]| {
             let mut headers = HeaderMap::new();
-            headers.insert("x-a", http::HeaderValue::from_bytes(value).unwrap());
+            headers.insert("x-a", HeaderValue::from_bytes(value).unwrap());
             HttpHead::new(&Method::GET, &Uri::from_static("/"), &headers, false).is_malformed()
         };
         assert!(
