@@ -129,8 +129,7 @@ pub(crate) fn to_fault(fault: Fault, exchange: &Rc<Exchange>) -> Reply {
         .asked()
         .map_or(Taste::Html, |asked| taste(asked.field("accept")));
     let mut reply = answer(status, taste, sentence, id, exchange);
-    let broken = matches!(fault.outcome(), Outcome::Refused | Outcome::ClientGone);
-    reply.apart = broken && fault != Fault::Misdirected;
+    reply.apart = matches!(fault.outcome(), Outcome::Refused | Outcome::ClientGone);
     if status == StatusCode::SERVICE_UNAVAILABLE {
         reply.fields.push(("Retry-After", "1".to_owned()));
     }

@@ -97,6 +97,8 @@ fn a_host_under_another_certificate_than_the_sni_gets_421() {
     client
         .request("GET", "/", &[("Host", "other.test")], b"")
         .expect(421);
+    assert!(client.is_closed(), "it is to use another connection for that host");
+    let mut client = Client::tls(proxy.tls_address(), HOST).unwrap();
     client
         .request("GET", "/", &[("Host", "nobody.test")], b"")
         .expect(200); // nobody's name
