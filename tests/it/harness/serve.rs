@@ -104,7 +104,8 @@ fn health(exchange: &mut Exchange<'_>) -> io::Result<Then> {
 }
 
 impl Exchange<'_> {
-    /// An answer with a Content-Length; HEAD, 204 and 304 get no body.
+    /// An answer with a Content-Length; HEAD, 204 and 304 get no body. In one piece, as an application
+    /// sends a small one: whoever kills the target then finds it sent or not begun.
     pub fn reply(&mut self, status: u16, fields: &[&str], body: &[u8]) -> io::Result<Then> {
         let empty = status == 204 || status == 304;
         let length = format!("Content-Length: {}", body.len());
@@ -112,15 +113,21 @@ impl Exchange<'_> {
         if !empty {
             fields.push(&length);
         }
-        self.begin(status, &fields)?;
+        let mut answer = self.answer_head(status, &fields).into_bytes();
         if !empty && self.head.method() != "HEAD" {
-            self.stream.write_all(body)?;
+            answer.extend_from_slice(body);
         }
+        self.stream.write_all(&answer)?;
         Ok(Then::KeepOpen)
     }
 
     /// The head of an answer, with who answers.
     pub fn begin(&mut self, status: u16, fields: &[&str]) -> io::Result<()> {
+        let head = self.answer_head(status, fields);
+        self.stream.write_all(head.as_bytes())
+    }
+
+    fn answer_head(&self, status: u16, fields: &[&str]) -> String {
         let mut head = format!("HTTP/1.1 {status} Whatever\r\nX-Origin: {}\r\n", self.state.name);
         if let Some(build) = &self.state.told().build {
             head.push_str(&format!("X-Build: {build}\r\n"));
@@ -130,7 +137,7 @@ impl Exchange<'_> {
             head.push_str("\r\n");
         }
         head.push_str("\r\n");
-        self.stream.write_all(head.as_bytes())
+        head
     }
 
     /// Reads the request's body, piece by piece; returns its trailers.
