@@ -118,6 +118,12 @@ impl Fault {
         }
     }
 
+    /// Whether there was no room for the request: then it takes none.
+    #[must_use]
+    pub fn is_for_want_of_room(self) -> bool {
+        matches!(self, Self::RequestsLimit | Self::AddressRequestsLimit)
+    }
+
     /// The word for it in the access log and in `proxy_client_errors_total`.
     #[must_use]
     pub fn as_str(self) -> &'static str {

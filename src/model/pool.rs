@@ -28,6 +28,9 @@ pub struct Pool {
     retries: AtomicU64,
 }
 
+/// How many seconds a worker may be behind another, at the very most.
+const BEHIND: u64 = 5;
+
 /// How many retries a second are never too many.
 const FEW_RETRIES: u64 = 10;
 
@@ -67,13 +70,14 @@ impl Pool {
         crate::sync::lease::Lease::take(Arc::clone(self), worker)
     }
 
-    /// Counts a retry of this `second`; whether it is one of the few that each second may see.
+    /// Counts a retry of this `second`; whether it is one of the few that each second may see. Workers
+    /// look at the clock at different moments: one that is a little behind counts to the newer second.
     #[must_use]
     pub fn is_among_the_first_retries_of(&self, second: u64) -> bool {
-        let second = second << 32;
         let next = |seen: u64| {
-            let same = seen >> 32 == second >> 32;
-            Some(if same { seen + 1 } else { second + 1 })
+            // Further ahead it was before the clock was set back.
+            let counts = (second..=second + BEHIND).contains(&(seen >> 32));
+            Some(if counts { seen + 1 } else { (second << 32) + 1 })
         };
         let (order, fetched) = (Ordering::Relaxed, Ordering::Relaxed);
         let seen = self.retries.fetch_update(order, fetched, next);
@@ -139,6 +143,16 @@ mod tests {
             Arc::new(Target::new(&TargetSettings { address, weight: 1, backup: false }, 1))
         };
         Pool::new("app".into(), None, (1..=targets).map(target).collect(), 1)
+    }
+
+    #[test]
+    fn workers_that_disagree_about_the_second_share_its_few_retries() {
+        let pool = pool(1);
+        let workers = [8, 7].into_iter().cycle().take(100);
+        let few = workers.filter(|second| pool.is_among_the_first_retries_of(*second));
+        assert_eq!(few.count(), 10);
+        assert!(pool.is_among_the_first_retries_of(9));
+        assert!(pool.is_among_the_first_retries_of(2), "the clock was set back");
     }
 
     #[test]

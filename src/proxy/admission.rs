@@ -159,6 +159,16 @@ impl Shares {
         share
     }
 
+    /// The limits may have changed: what this worker has at hand of old ones would be missed by others.
+    pub(crate) fn follow(&self, limits: &Limits) {
+        self.all_fit(limits.requests);
+        for share in self.by_address.borrow().values() {
+            if let Some(share) = share.upgrade() {
+                share.fits(limits.requests_per_address);
+            }
+        }
+    }
+
     /// Whether the requests of all are within the limit.
     pub(crate) fn all_fit(&self, limit: usize) -> bool {
         self.all.fits(limit.min(self.ceiling))

@@ -70,8 +70,8 @@ impl Clock {
         })
     }
 
-    /// When `patience` will have passed, seen from the last tick: no look at a clock. Never early,
-    /// and at most two ticks late.
+    /// When `patience` will have passed, seen from the last tick: no look at a clock. Not early, unless
+    /// a tick was late by more than another, and at most two ticks late.
     pub(crate) fn deadline(&self, patience: Duration) -> Instant {
         self.last.get().0 + TICK + patience
     }
@@ -81,7 +81,7 @@ impl Clock {
         self.last.get().0
     }
 
-    /// The second of the last tick, the same for every worker.
+    /// The second of the last tick: other workers may be in the next one already.
     pub(crate) fn second(&self) -> u64 {
         self.last.get().1.as_secs()
     }

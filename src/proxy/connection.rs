@@ -171,10 +171,19 @@ impl Connection {
         Ok(())
     }
 
-    /// A request has ended, with its last byte handed to the connection.
-    pub(crate) fn end_request(&self) {
+    /// A request does not count any more: one that is shed must not take the room of others for as long
+    /// as its client takes to read why.
+    pub(crate) fn give_room_back(&self) {
         self.worker.shares.all.end();
         self.of_address.end();
+    }
+
+    /// A request has ended, with its last byte handed to the connection.
+    /// `has_room`: it has not [given its room back](Self::give_room_back).
+    pub(crate) fn end_request(&self, has_room: bool) {
+        if has_room {
+            self.give_room_back();
+        }
         self.serving.set(self.serving.get().saturating_sub(1));
         if self.serving.get() == 0 {
             self.phase.set(Phase::Idle);

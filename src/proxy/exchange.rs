@@ -390,6 +390,7 @@ impl Drop for Exchange {
             self.connection.listener.meters.fault(fault);
         }
         self.log(took, status, outcome, fault);
-        self.connection.end_request();
+        let has_room = !self.fault.get().is_some_and(Fault::is_for_want_of_room);
+        self.connection.end_request(has_room);
     }
 }

@@ -160,9 +160,11 @@ async fn attempt<D: Downstream>(
     tries: &mut Tries,
 ) -> Result<(), Missed> {
     let age = (!terms.idempotent).then_some(FRESH_ENOUGH);
-    let idle = &exchange.worker.idle;
+    let worker = &exchange.worker;
+    // An earlier try may have taken its time.
+    let now = worker.clock.last().max(exchange.began);
     let reused =
-        if tries.fresh_only { None } else { idle.take(target.filed_under(), exchange.began, age) };
+        if tries.fresh_only { None } else { worker.idle.take(target.filed_under(), now, age) };
     let connection = match reused {
         Some(connection) => connection,
         // In a box: most requests find a connection, and none should carry the room for this.

@@ -101,7 +101,12 @@ pub(crate) fn arrive(
             })
         }
         Ok(Plan::Redirect(location)) => Next::Reply(reply::redirect(location, &exchange)),
-        Err(fault) => Next::Reply(reply::to_fault(fault, &exchange)),
+        Err(fault) => {
+            if fault.is_for_want_of_room() {
+                connection.give_room_back();
+            }
+            Next::Reply(reply::to_fault(fault, &exchange))
+        }
     };
     Arrival { exchange, next }
 }
@@ -111,8 +116,9 @@ pub(crate) fn refuse(
     worker: &Rc<Worker>,
     connection: &Rc<Connection>,
     fault: Fault,
+    stream: Option<StreamTask>,
 ) -> (Rc<Exchange>, Reply) {
-    let exchange = Exchange::begin(worker, connection, None);
+    let exchange = Exchange::begin(worker, connection, stream);
     let reply = reply::to_fault(fault, &exchange);
     (exchange, reply)
 }

@@ -247,6 +247,7 @@ async fn tick(worker: Rc<Worker>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut reaped = Instant::now();
+    let mut generation = 0;
     loop {
         let now = ticks.tick().await;
         // Whoever rests has nothing to wait for but the end of the proxy.
@@ -255,6 +256,9 @@ async fn tick(worker: Rc<Worker>) {
             .tick(now, worker.stage.get() >= Stage::Graceful);
         // Also without traffic: a worker must not hold an old snapshot for longer than a tick.
         let seen = worker.view.load();
+        if std::mem::replace(&mut generation, seen.snapshot.generation) != generation {
+            worker.shares.follow(&seen.snapshot.settings.limits);
+        }
         worker.refused.reap(now);
         worker.log.flush();
         if now.duration_since(reaped) >= REAP_EVERY {

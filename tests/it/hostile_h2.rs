@@ -130,3 +130,27 @@ fn an_h2_client_that_takes_little_at_a_time_is_not_cut() {
         }
     }
 }
+
+#[test]
+fn an_answer_of_our_own_that_is_not_taken_holds_nothing() {
+    let (_blue, _green, proxy) = app_with(&json!({ "limits": { "request_body": "1KiB" } }));
+    let mut frames = Frames::connect(proxy.tls_address(), HOST).unwrap();
+    let initial_window_size_0 = [0, 4, 0, 0, 0, 0];
+    frames.send(SETTINGS, 0, 0, &initial_window_size_0).unwrap();
+    for stream in [1, 3, 5] {
+        frames.post(stream, HOST, "/echo").unwrap();
+        frames.send(DATA, 0, stream, &[b'x'; 2000]).unwrap();
+    }
+    let answered = std::iter::from_fn(|| frames.next().ok())
+        .filter(|frame| frame.kind == HEADERS)
+        .take(3);
+    assert_eq!(answered.count(), 3);
+    eventually("no lease is held", || proxy.in_flight("blue") == 0);
+    let refused = || {
+        proxy
+            .metrics()
+            .value("proxy_requests_outcome_total", &[("outcome", "refused")])
+    };
+    eventually("they have ended", || refused() == 3.0);
+    proxy.ctl(["promote", "green"]).expect(0);
+}

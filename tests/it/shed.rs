@@ -21,6 +21,7 @@ use crate::harness::eventually;
 use crate::harness::eventually_some;
 use crate::harness::h2::Frames;
 use crate::harness::h2::HEADERS;
+use crate::harness::h2::SETTINGS;
 use crate::harness::wire::Wire;
 
 /// A client with the address 127.0.0.`host`.
@@ -234,4 +235,23 @@ fn out_of_descriptors_it_serves_on_pauses_says_so_once_and_recovers() {
     assert!(failed() < 100.0, "it did not spin");
     served.wire.patience(Duration::from_secs(5));
     served.get("/").expect(200);
+}
+
+#[test]
+fn what_is_shed_takes_no_room_of_others_however_long_its_client_takes_to_read_why() {
+    let change = json!({ "limits": { "requests": 8, "requests_per_address": 2 } });
+    let (blue, _green, proxy) = app_with(&change);
+    let mut frames = Frames::connect(proxy.tls_address(), HOST).unwrap();
+    let initial_window_size_0 = [0, 4, 0, 0, 0, 0];
+    frames.send(SETTINGS, 0, 0, &initial_window_size_0).unwrap();
+    for stream in (1..).step_by(2).take(2) {
+        frames.get(stream, HOST, "/hold").unwrap();
+    }
+    blue.wait_until_held(2);
+    for stream in (5..).step_by(2).take(30) {
+        frames.get(stream, HOST, "/").unwrap();
+    }
+    eventually("all of them are shed", || shed(&proxy) == 30.0);
+    from(9, &proxy).get("/").expect(200);
+    blue.release();
 }

@@ -35,6 +35,7 @@ impl Doors {
                 at_admin(&|admin| reaches(target, admin), address.port())
             }
             Address::Name { host, port } => {
+                let host = host.trim_end_matches('.').to_ascii_lowercase();
                 let is_here = host == "localhost" || host.ends_with(".localhost");
                 at_admin(&|admin| is_here && (admin.is_loopback() || admin.is_unspecified()), *port)
             }

@@ -78,8 +78,9 @@ pub(crate) enum AnswerBody {
     Own {
         /// What is left to send.
         text: Option<Bytes>,
-        /// The exchange that they answer.
-        exchange: Rc<Exchange>,
+        /// The exchange that they answer; `None` once hyper has all of it. A client that does not take
+        /// it then holds nothing but its own connection.
+        exchange: Option<Rc<Exchange>>,
     },
     /// The target's.
     Streamed(Box<Streamed>),
@@ -116,7 +117,8 @@ impl AnswerBody {
         if text.is_none() {
             exchange.complete();
         }
-        let mut response = Response::new(Self::Own { text, exchange: Rc::clone(exchange) });
+        let held = text.as_ref().map(|_| Rc::clone(exchange));
+        let mut response = Response::new(Self::Own { text, exchange: held });
         *response.status_mut() = reply.status;
         *response.headers_mut() = headers;
         response
@@ -259,12 +261,12 @@ impl Body for AnswerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Ended>>> {
         match &mut *self {
             Self::Own { text, exchange } => {
-                let frame = text.take().map(|text| {
+                let text = text.take();
+                if let (Some(text), Some(exchange)) = (&text, exchange.take()) {
                     exchange.has_sent(text.len());
                     exchange.complete();
-                    Ok(Frame::data(text))
-                });
-                Poll::Ready(frame)
+                }
+                Poll::Ready(text.map(|text| Ok(Frame::data(text))))
             }
             Self::Streamed(body) => body.poll(cx),
         }

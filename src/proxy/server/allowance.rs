@@ -16,9 +16,11 @@ const MOST: u32 = 4000;
 /// How long it takes until all may be spent again.
 const WHILE: Duration = Duration::from_secs(10);
 
-/// How many bytes that a client is sent earn it one. A client that updates both windows for each
-/// piece of 16 bytes spends as much as it earns.
+/// How many bytes that a client is sent earn it one.
 const BYTES: usize = 16;
+
+/// What each sending earns beside: the updates of two windows, however little was sent.
+const UPDATES: usize = 2;
 
 /// What an HTTP/2 client may still ask for beside requests.
 pub(super) struct Allowance {
@@ -50,7 +52,7 @@ impl Allowance {
     /// The client has been sent something.
     #[inline]
     pub(super) fn earn(&mut self, bytes: usize) {
-        let earned = u32::try_from(bytes / BYTES).unwrap_or(MOST);
+        let earned = u32::try_from(bytes / BYTES + UPDATES).unwrap_or(MOST);
         self.left = self.left.saturating_add(earned).min(MOST);
     }
 
@@ -101,8 +103,8 @@ mod tests {
     async fn a_client_that_is_answered_may_ask_for_ever() {
         let mut allowance = Allowance::new();
         for _ in 0..100_000 {
-            // A small piece of content and its frame, for which both windows are updated.
-            allowance.earn(23 + 9);
+            // The smallest piece of content and its frame, for which both windows are updated.
+            allowance.earn(1 + 9);
             assert!(allowance.spend(1).is_ok());
             assert!(allowance.spend(1).is_ok());
         }

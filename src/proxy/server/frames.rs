@@ -135,7 +135,8 @@ impl Frames {
         loop {
             let (skipped, rest) = bytes.split_at_checked(self.skip).unwrap_or((bytes, &[]));
             self.skip -= skipped.len();
-            if self.keeps {
+            // Nothing of one brings none: the next read begins anew.
+            if self.keeps && !skipped.is_empty() {
                 self.keep(skipped);
             }
             bytes = rest;

@@ -38,6 +38,32 @@ const CODE_LENGTHS: [u8; 257] = [
     22, 25, 25, 24, 24, 26, 23, 26, 27, 26, 26, 27, 27, 27, 27, 27, 28, 27, 27, 27, 27, 27, 26, 30,
 ];
 
+/// The longest code, of 30 bits.
+const LONGEST: usize = 30;
+
+/// How many codes there are of each length, and what they stand for in their order: of one length, the
+/// codes are consecutive numbers in the order of what they stand for.
+const CODES: ([u32; LONGEST + 1], [u16; CODE_LENGTHS.len()]) = codes();
+
+#[expect(clippy::indexing_slicing, reason = "worked out while compiling")]
+const fn codes() -> ([u32; LONGEST + 1], [u16; CODE_LENGTHS.len()]) {
+    let (mut counts, mut symbols) = ([0; LONGEST + 1], [0; CODE_LENGTHS.len()]);
+    let (mut length, mut filled) = (1, 0);
+    while length <= LONGEST {
+        let mut symbol = 0_u16;
+        while (symbol as usize) < CODE_LENGTHS.len() {
+            if CODE_LENGTHS[symbol as usize] as usize == length {
+                symbols[filled] = symbol;
+                filled += 1;
+                counts[length] += 1;
+            }
+            symbol += 1;
+        }
+        length += 1;
+    }
+    (counts, symbols)
+}
+
 thread_local! {
     static KEPT: RefCell<Kept> = const { RefCell::new(Kept::new()) };
 }
@@ -102,10 +128,18 @@ impl Blocks {
     #[inline]
     pub(super) fn end(&self) {
         KEPT.with_borrow_mut(|kept| {
-            if kept.owner == self.0 {
-                kept.ends.push(kept.bytes.len());
+            // No more ends than bytes.
+            let end = kept.bytes.len();
+            if kept.owner == self.0 && kept.ends.last() != Some(&end) {
+                kept.ends.push(end);
             }
         });
+    }
+
+    /// How many bytes and ends are kept on this thread.
+    #[cfg(test)]
+    pub(super) fn kept() -> (usize, usize) {
+        KEPT.with_borrow(|kept| (kept.bytes.len(), kept.ends.len()))
     }
 
     /// Whether the first of them that cannot pass is one that cannot be undone. One that is well in
@@ -215,11 +249,12 @@ fn text(block: &mut &[u8]) -> Result<Vec<u8>, Fault> {
     if is_coded { decode(text) } else { Ok(text.to_vec()) }
 }
 
-/// Undoes the codes of a string. Those of one length are consecutive numbers, in the order of what
-/// they stand for, and begin where those of the length before end.
+/// Undoes the codes of a string: one comparison a bit. Codes of one length begin where those of the
+/// length before end.
 fn decode(coded: &[u8]) -> Result<Vec<u8>, Fault> {
+    let (counts, symbols) = &CODES;
     let mut text = Vec::new();
-    let (mut code, mut length, mut first) = (0_u32, 0_u8, 0_u32);
+    let (mut code, mut length, mut first, mut before) = (0_u32, 0_usize, 0_u32, 0_u32);
     let bits = coded
         .iter()
         .flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1));
@@ -227,21 +262,18 @@ fn decode(coded: &[u8]) -> Result<Vec<u8>, Fault> {
         code = code << 1 | u32::from(bit);
         first <<= 1;
         length += 1;
-        let of_length = || {
-            (0..=256_u16)
-                .zip(CODE_LENGTHS)
-                .filter(|(_, of)| *of == length)
-        };
-        let place = usize::try_from(code.wrapping_sub(first)).unwrap_or(usize::MAX);
-        if let Some((symbol, _)) = of_length().nth(place) {
+        // Longer than any code is none.
+        let count = *counts.get(length).ok_or(Fault::Coding)?;
+        let place = code.wrapping_sub(first);
+        if place < count {
+            let at = usize::try_from(before + place).unwrap_or(usize::MAX);
+            let symbol = symbols.get(at).copied().unwrap_or(u16::MAX);
             // The end is no part of any string.
             text.push(u8::try_from(symbol).or(Err(Fault::Coding))?);
-            (code, length, first) = (0, 0, 0);
+            (code, length, first, before) = (0, 0, 0, 0);
         } else {
-            first += u32::try_from(of_length().count()).unwrap_or(0);
-        }
-        if length > 30 {
-            return Err(Fault::Coding);
+            first += count;
+            before += count;
         }
     }
     // What is left of the last byte are the first bits of the end: ones.

@@ -145,7 +145,7 @@ impl<S: Transport> Http1<S> {
 
     /// Answers a head that cannot be understood, or did not come in time.
     async fn refuse(&mut self, fault: Fault) -> Over {
-        let (exchange, reply) = handler::refuse(&self.worker, &self.connection, fault);
+        let (exchange, reply) = handler::refuse(&self.worker, &self.connection, fault, None);
         self.side.begin(Manner::default(), None, false);
         self.side.say(&reply, &exchange).await;
         // One that drips has had its time.

@@ -101,7 +101,7 @@ impl Service<Request<Incoming>> for Requests {
         let view = HttpHead::new(&head.method, &head.uri, &head.headers, upload.is_some());
         if view.is_malformed() {
             let (exchange, reply) =
-                handler::refuse(&self.worker, &self.connection, Fault::Malformed);
+                handler::refuse(&self.worker, &self.connection, Fault::Malformed, Some(stream));
             return Box::pin(ready(Ok(AnswerBody::own(reply, &exchange))));
         }
         let arrival = handler::arrive(&self.worker, &self.connection, &view, Some(stream));

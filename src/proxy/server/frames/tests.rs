@@ -97,3 +97,14 @@ fn more_uploads_than_are_remembered_break_nothing() {
     let broken = frames.take(&frame(DATA, END_STREAM, last, b"x")).broken;
     assert_eq!(broken.map(|(_, broken)| broken.code), Some(Code::StreamClosed));
 }
+
+#[test]
+fn of_a_connection_that_asks_again_and_again_only_the_blocks_of_one_read_are_kept() {
+    let mut frames = Frames::new();
+    frames.take(&greeting());
+    for number in 0..100 {
+        frames.go_on();
+        frames.take(&frame(HEADERS, END_HEADERS | END_STREAM, 2 * number + 1, b"\x82\x86\x84"));
+    }
+    assert_eq!(Blocks::kept(), (3, 0));
+}
