@@ -65,6 +65,7 @@ pub(crate) struct Answer {
     heard: bool,
     interim: u32,
     upgrade_asked: bool,
+    asked_whole: bool,
     reusable: bool,
 }
 
@@ -79,6 +80,7 @@ impl Call {
                 heard: false,
                 interim: 0,
                 upgrade_asked,
+                asked_whole: false,
                 reusable: true,
             },
             upload: Upload::Going,
@@ -123,6 +125,7 @@ impl Call {
             return Poll::Ready(Err(fault));
         }
         let sent = self.poll_upload(cx, exchange, down)?;
+        self.answer.asked_whole = self.upload == Upload::Passed;
         if let Poll::Ready(done) = self.poll_head(cx, exchange, down) {
             return Poll::Ready(done);
         }
@@ -328,13 +331,13 @@ impl Answer {
             used += head.length;
             let rest = bytes.get(used..).unwrap_or_default();
             match head.status {
-                101 if self.upgrade_asked && exchange.offers(head.upgrade) => {
+                101 if self.upgrade_asked && self.asked_whole && exchange.offers(head.upgrade) => {
                     down.answer(&head, exchange);
                     self.came = rest.to_vec();
                     return Ok((bytes.len(), true));
                 }
-                // Nobody asked for that protocol, or interim answers would never end: the target
-                // and we no longer agree on what the bytes mean.
+                // Nobody asked for that protocol, or not to the end yet (RFC 9110 §7.8), or interim answers
+                // would never end: the target and we no longer agree on what the bytes mean.
                 101 => return Err(Fault::Protocol),
                 100..200 if self.interim == INTERIM_MAX => return Err(Fault::Protocol),
                 100..200 => {

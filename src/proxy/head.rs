@@ -7,7 +7,6 @@ use http::HeaderMap;
 use http::HeaderValue;
 use http::Method;
 use http::Uri;
-use http::header;
 
 use crate::http1::framing::Framing;
 use crate::http1::head::Authority;
@@ -127,6 +126,7 @@ pub(crate) struct HttpHead<'a> {
     /// The value of `host`, where there is one field of it and not more.
     host: Once<'a>,
     request_id: Once<'a>,
+    content_length: Once<'a>,
     /// Whether a body follows.
     has_body: bool,
 }
@@ -157,33 +157,41 @@ impl<'a> HttpHead<'a> {
         has_body: bool,
     ) -> Self {
         let mut lines = Vec::with_capacity(headers.len());
-        let (mut host, mut request_id) = (Once::None, Once::None);
+        let [mut host, mut request_id, mut content_length] = [Once::None; 3];
         // One way through all of them: each look into the map would hash a name.
         for (name, value) in headers {
             let name = name.as_str();
             match name {
                 "host" => host.add(value),
                 "x-request-id" => request_id.add(value),
+                "content-length" => content_length.add(value),
                 _ => {}
             }
             lines.push((name.as_bytes(), value.as_bytes()));
         }
-        Self { method, uri, headers, lines, host, request_id, has_body }
+        Self { method, uri, headers, lines, host, request_id, content_length, has_body }
     }
 
-    /// Whether a value begins or ends with white space (RFC 9113 §8.2.1), or the path is none
-    /// (§8.3.1). All else that may not be said was refused where it was read.
+    /// Whether a value begins or ends with white space (RFC 9113 §8.2.1), the path is none (§8.3.1), or
+    /// a length is no number or said twice (RFC 9110 §8.6). All else that may not be said was refused where it was read.
     pub(crate) fn is_malformed(&self) -> bool {
         let is_path = match self.target() {
             "*" => *self.method == Method::OPTIONS,
             target => target.starts_with('/'),
         };
-        !is_path || self.lines.iter().any(|(_, value)| is_blank_ended(value))
+        let is_length = match self.content_length {
+            Once::None => true,
+            Once::One(_) => self.content_length().is_some(),
+            Once::Several => false,
+        };
+        !is_path || !is_length || self.lines.iter().any(|(_, value)| is_blank_ended(value))
     }
 
     fn content_length(&self) -> Option<u64> {
-        let value = self.headers.get(header::CONTENT_LENGTH)?;
-        value.to_str().ok()?.parse().ok()
+        let Once::One(length) = self.content_length else { return None };
+        let digits = length.to_str().ok()?;
+        let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+        digits.parse().ok().filter(|_| is_number)
     }
 }
 
@@ -283,6 +291,7 @@ impl Head for HttpHead<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::header;
 
     fn authority(uri: &str, hosts: &[&str]) -> Option<String> {
         let mut headers = HeaderMap::new();

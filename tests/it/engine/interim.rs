@@ -158,3 +158,20 @@ fn a_client_that_does_not_wait_for_the_100_is_served_all_the_same() {
     client.answer().expect(200);
     assert!(client.is_open());
 }
+
+#[test]
+fn a_switch_before_the_whole_request_has_come_is_502() {
+    let script = Script::start();
+    let (_green, proxy) = script.behind(&json!({}));
+    let upgrade = "Connection: upgrade\r\nUpgrade: websocket\r\n";
+    for body in ["Transfer-Encoding: chunked\r\n\r\n14\r\n0123", "Content-Length: 20\r\n\r\n0123"] {
+        let mut client = proxy.http();
+        client.send_raw(format!("POST / HTTP/1.1\r\nHost: app.test\r\n{upgrade}{body}"));
+        let mut asked = script.asked();
+        asked.read_until("0123");
+        asked.say(&format!("HTTP/1.1 101 Switching Protocols\r\n{upgrade}\r\n"));
+        client.answer().expect(502);
+        assert!(asked.is_closed());
+        assert!(client.is_closed());
+    }
+}

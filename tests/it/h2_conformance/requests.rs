@@ -243,6 +243,14 @@ fn a_length_that_lies_is_refused() {
             then: MALFORMED,
         },
         Case {
+            what: "§8.1.1 the same length twice",
+            act: |f| {
+                let two: [Field<'_>; 2] = [(b"content-length", b"0"), (b"content-length", b"0")];
+                send_with(f, &two)
+            },
+            then: Says(400),
+        },
+        Case {
             what: "§8.1.1 a signed length",
             act: |f| upload(f, b"+5", &[b"abcde"]),
             then: MALFORMED,
