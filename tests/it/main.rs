@@ -51,4 +51,5 @@ mod start;
 mod switch;
 mod timeouts;
 mod tls;
+mod tls_hostile;
 mod upgrade;

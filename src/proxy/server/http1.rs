@@ -316,7 +316,8 @@ fn receive(
     bytes: &[u8],
 ) -> Option<Came> {
     if bytes.is_empty() {
-        return Some(Came::Over(Over::Dropped));
+        // A goodbye of TLS asks for one of ours (RFC 8446 section 6.1).
+        return Some(Came::Over(Over::Quiet));
     }
     connection.has_read();
     if pending.is_empty() {

@@ -7,6 +7,7 @@ pub mod config;
 pub mod ctl;
 pub mod deaf;
 pub mod h2;
+pub mod hello;
 pub mod hpack;
 pub mod http;
 pub mod link;
