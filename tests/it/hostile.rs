@@ -369,3 +369,24 @@ fn an_answer_that_is_framed_twice_is_not_passed_on_as_two() {
     let answer = client.answer();
     assert!(answer.status == 502 || answer.body == b"hello", "{answer:?}");
 }
+
+#[test]
+fn a_body_broken_right_behind_its_head_is_answered_with_a_502_and_nothing_else() {
+    let script = Script::start();
+    let (_green, proxy) = script.behind(&json!({}));
+    for begins in ["zz\r\n", "5\r\nabcde\r\nzz\r\n"] {
+        let mut client = proxy.http();
+        client.send("GET", "/", &[], b"");
+        let mut asked = script.asked();
+        asked.say(&format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{begins}"));
+        let answer = client.answer().expect(502);
+        assert!(answer.text().contains("not HTTP"), "{}", answer.text());
+        assert!(asked.is_closed(), "the target is not asked anything more over it");
+        // Nothing of the broken answer is left for the next one.
+        client.send("GET", "/next", &[], b"");
+        script
+            .asked()
+            .say("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext");
+        assert_eq!(client.answer().expect(200).text(), "next");
+    }
+}
