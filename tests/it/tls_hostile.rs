@@ -53,6 +53,13 @@ fn handshakes(proxy: &Proxy, outcome: &str) -> f64 {
         .sum("proxy_tls_handshakes_total", &[("outcome", outcome)])
 }
 
+fn byte_by_byte(to: &mut impl Write, bytes: &[u8]) {
+    for byte in bytes {
+        to.write_all(&[*byte]).unwrap();
+        pause(Duration::from_micros(200));
+    }
+}
+
 #[test]
 fn versions_before_1_2_are_refused_by_name() {
     let (_blue, _green, proxy) = app();
@@ -187,7 +194,6 @@ fn a_hello_that_drips_is_ended_at_the_deadline_though_it_moves() {
 #[test]
 fn a_hello_is_understood_however_it_is_cut() {
     let (_blue, _green, proxy) = app();
-    let slow_enough = Duration::from_micros(200);
     for version in [&version::TLS12, &version::TLS13] {
         for one_byte_records in [false, true] {
             let config = certs::client_config_of(&["http/1.1"], &[version]);
@@ -199,10 +205,7 @@ fn a_hello_is_understood_however_it_is_cut() {
             if one_byte_records {
                 tcp.write_all(&hello::recut(&flight, 1)).unwrap();
             } else {
-                for byte in flight {
-                    tcp.write_all(&[byte]).unwrap();
-                    pause(slow_enough);
-                }
+                byte_by_byte(&mut tcp, &flight);
             }
             tls.complete_io(&mut tcp).unwrap();
             let wire = Wire::Tls(Box::new(rustls::StreamOwned::new(tls, tcp)));
@@ -346,9 +349,11 @@ fn openssl(proxy: &Proxy, arguments: &[&str], says: &str) -> String {
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(says.as_bytes()).unwrap();
     let (mut out, mut errors) = (String::new(), String::new());
-    child.stdout.unwrap().read_to_string(&mut out).unwrap();
-    child.stderr.unwrap().read_to_string(&mut errors).unwrap();
+    let (from, errors_from) = (child.stdout.as_mut(), child.stderr.as_mut());
+    from.unwrap().read_to_string(&mut out).unwrap();
+    errors_from.unwrap().read_to_string(&mut errors).unwrap();
     drop(stdin);
+    child.wait().unwrap();
     out + &errors
 }
 
