@@ -61,11 +61,13 @@ fn naive(input: &[u8]) -> Option<(Vec<u8>, usize)> {
     let mut extensions = 0;
     loop {
         let (size, after) = line(at)?;
-        let digits = size.iter().take_while(|b| **b != b';').count();
+        let digits = size.iter().take_while(|b| !b" \t;".contains(b)).count();
+        // White space may stand before an extension (RFC 9112 section 7.1.1), and counts as one.
         let (digits, extension) = size.split_at(digits);
         extensions += extension.len();
         let fits = (1..=16).contains(&digits.len()) && extension.len() <= 256;
-        let clean = digits.iter().all(u8::is_ascii_hexdigit) && is_text(extension);
+        let begins = extension.is_empty() || extension.trim_ascii_start().starts_with(b";");
+        let clean = digits.iter().all(u8::is_ascii_hexdigit) && is_text(extension) && begins;
         if !fits || !clean || extensions > 16384 {
             return None;
         }
