@@ -32,6 +32,7 @@ class Tally:
         self.failed = collections.Counter()
         self.statuses = collections.Counter()
         self.reasons = []
+        self.told = 0
         self.stop = threading.Event()
 
     def begin(self, kind, count=1):

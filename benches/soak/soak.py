@@ -278,6 +278,9 @@ def play(args, proxyd, targets, tally):
 def tell(minute, proxyd, tally, director, now):
     """How it goes."""
     taken, outcomes = ledger(proxyd.metrics())
+    for reason in tally.reasons[tally.told :]:
+        print(f"soak: {reason}")
+    tally.told = len(tally.reasons)
     print(
         f"minute {minute}: {taken:,} requests, lost {outcomes['lost']}, wrong"
         f" {sum(tally.failed.values())}, {director.counts['promotes']} promotes;"
@@ -334,7 +337,7 @@ def report(off, lines, tally):
         statuses = sorted((str(s), n) for (of, s), n in tally.statuses.items() if of == kind)
         said = ", ".join(f"{status}: {count:,}" for status, count in statuses if count)
         print(f"| {kind} | {tally.sent[kind]:,} | {tally.answered[kind]:,} | {tally.failed[kind]} | {said} |")
-    for reason in tally.reasons[:30]:
+    for reason in tally.reasons[tally.told :]:
         print(f"soak: {reason}")
     for line in off:
         print(f"soak: {line}")

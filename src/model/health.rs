@@ -173,7 +173,9 @@ impl Health {
             Verdict::Unhealthy if history.good_in_a_row >= settings.rise => Verdict::Healthy,
             Verdict::Healthy | Verdict::Unhealthy => before,
         };
-        if good && self.is_ejected() && self.ejection.is_over(at) {
+        // Probes that saw it fall and come back have seen why it was ejected, and that this is over.
+        let recovered = before == Verdict::Unhealthy && after == Verdict::Healthy;
+        if good && self.is_ejected() && (recovered || self.ejection.is_over(at)) {
             self.ejection.end(at);
             self.standing.fetch_and(!EJECTED, Ordering::SeqCst);
         }
@@ -306,5 +308,25 @@ mod tests {
         assert_eq!(health.eject(at(1012)), Some(at(1032)));
         health.vouch();
         assert_eq!((health.is_usable(), health.eject(at(1013))), (true, Some(at(1023))));
+    }
+
+    #[test]
+    fn a_rest_ends_with_the_outage_if_the_probes_saw_that() {
+        let (health, settings) = (Health::default(), HealthSettings::default());
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        let record = |outcome| health.record(ProbeRecord { at: now, ..probe(outcome) }, &settings);
+        record(ProbeOutcome::Good(200));
+        assert!(health.eject(now).is_some());
+        for _ in 1..settings.fall {
+            record(ProbeOutcome::Refused);
+            record(ProbeOutcome::Good(200));
+            assert!(health.is_ejected(), "the probes had nothing against it");
+        }
+        for _ in 0..settings.fall {
+            record(ProbeOutcome::Refused);
+        }
+        assert!(health.is_ejected());
+        assert_eq!(record(ProbeOutcome::Good(200)), Some(Verdict::Healthy));
+        assert!(health.is_usable());
     }
 }
