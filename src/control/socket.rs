@@ -62,7 +62,10 @@ impl ControlSocket {
             let accepted = tokio::select! {
                 biased;
                 () = graceful.reached(Stage::Graceful) => break,
-                Some(_ended) = connections.join_next(), if !connections.is_empty() => continue,
+                Some(_ended) = connections.join_next(), if !connections.is_empty() => {
+                    forget_ended(&mut guests);
+                    continue;
+                }
                 accepted = listener.accept() => accepted,
             };
             match accepted {
@@ -97,10 +100,15 @@ struct Guest {
     task: AbortHandle,
 }
 
+/// A handle keeps its task's memory even when that has ended.
+fn forget_ended(guests: &mut Vec<Guest>) {
+    guests.retain(|guest| !guest.task.is_finished());
+}
+
 /// Ends the oldest connection that asks nothing, if there is one: whoever only sits here must not
 /// keep an operator out.
 fn make_room(guests: &mut Vec<Guest>) -> bool {
-    guests.retain(|guest| !guest.task.is_finished());
+    forget_ended(guests);
     let idle = guests
         .iter()
         .position(|guest| guest.asking.strong_count() <= 1);

@@ -7,6 +7,7 @@ use std::time::Instant;
 use rustix::process::Signal;
 use serde_json::json;
 
+use crate::harness::Client;
 use crate::harness::app;
 use crate::harness::app_with;
 use crate::harness::config::HOST;
@@ -144,4 +145,20 @@ fn a_shutdown_under_a_running_promote_ends_it_too() {
     green.health(crate::harness::Health::Status(200));
     proxy.start_again();
     assert_eq!(proxy.colour(), "blue");
+}
+
+#[test]
+fn the_control_socket_keeps_nothing_of_those_who_have_asked() {
+    let (_blue, _green, proxy) = app();
+    let ask = |times| {
+        for _ in 0..times {
+            let mut client = Client::unix(&proxy.socket()).unwrap();
+            client.get("/v1/nothing").expect(404);
+        }
+    };
+    ask(1000);
+    let before = proxy.resident_kib();
+    ask(8000);
+    let more = proxy.resident_kib().saturating_sub(before);
+    assert!(more < 3 * 1024, "{more} KiB more after 8000 questions");
 }
