@@ -7,7 +7,6 @@
 pub mod chunked;
 pub mod framing;
 pub mod head;
-mod marks;
 mod names;
 pub mod rewrite;
 mod scan;

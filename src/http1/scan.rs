@@ -3,11 +3,18 @@
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
+/// The place of the first byte that is a control character (below space) or `mark`; beyond the end
+/// if there is none.
+#[inline]
+pub(super) fn control_or(mark: u8, bytes: &[u8]) -> usize {
+    first(bytes, |word| below_space(word) | zero(word ^ (ONES * u64::from(mark))))
+}
+
 /// The place of the first byte that no field value may hold (RFC 9110 §5.5), or of a tab; beyond the
 /// end if there is none.
 #[inline]
 pub(super) fn control(bytes: &[u8]) -> usize {
-    first(bytes, |word| below_space(word) | zero(word ^ (ONES * 0x7f)))
+    control_or(0x7f, bytes)
 }
 
 /// The place of the first byte that no request target may hold (RFC 9112 §3.2); beyond the end if
@@ -99,6 +106,8 @@ mod tests {
     fn agree(bytes: &[u8]) {
         let model = |is: fn(u8) -> bool| bytes.iter().position(|b| is(*b));
         let found = |place: usize| Some(place).filter(|place| *place < bytes.len());
+        let named = model(|b| b < b' ' || b == b':');
+        assert_eq!(found(control_or(b':', bytes)), named, "{bytes:?}");
         let plain = model(|b| b < b' ' || b == 0x7f);
         assert_eq!(found(control(bytes)), plain, "{bytes:?}");
         let target = model(|b| b <= b' ' || b == b'#' || b == 0x7f);

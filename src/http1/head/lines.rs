@@ -1,7 +1,6 @@
 //! The field lines of a head: found, checked, told apart once, and kept as places in the head, so
 //! that what passes can be copied as it came.
 
-use crate::http1::marks::Marks;
 use crate::http1::names;
 use crate::http1::names::Known;
 use crate::http1::scan;
@@ -132,28 +131,24 @@ impl<'h, 'b> FieldLines<'h, 'b> {
     ) -> Result<Self, Unread> {
         // Places are numbers of 32 bits; no limit of a head is as large.
         let bytes = bytes.get(..u32::MAX as usize).unwrap_or(bytes);
-        let mut marks = Marks::new(bytes, at);
         let mut count = 0;
         let mut odd = 0;
+        let mut rest = bytes.get(at..).unwrap_or_default();
         loop {
-            let colon = marks.next();
-            let (name, after) = match bytes
-                .get(at..)
-                .and_then(|rest| rest.split_at_checked(colon - at))
-            {
-                Some((name, [b':', after @ ..])) => (name, after),
-                Some(([], [b'\r', b'\n', ..])) => {
-                    let head = bytes.get(..at + 2).unwrap_or(bytes);
-                    return Ok(Self { head, spots: room.kept(count), odd });
-                }
-                Some(_) | None => return Err(no_field(bytes.get(at..).unwrap_or_default())),
+            if let [b'\r', b'\n', ..] = rest {
+                let head = bytes.get(..at + 2).unwrap_or(bytes);
+                return Ok(Self { head, spots: room.kept(count), odd });
+            }
+            let colon = scan::control_or(b':', rest);
+            let Some((name, [b':', after @ ..])) = rest.split_at_checked(colon) else {
+                return Err(no_field(rest));
             };
             let known = names::read(name).ok_or(Unread::Bad)?;
-            let line = line(after, colon + 1, &mut marks)?;
+            let (line, next) = split_line(after)?;
             if count == max {
                 return Err(Unread::TooMany);
             }
-            let after_colon = colon + 1;
+            let after_colon = at + colon + 1;
             let line_end = after_colon + line.len();
             let (value, start, clean) = match line {
                 [b' ', value @ ..] if is_trimmed(value) => (value, after_colon + 1, true),
@@ -168,7 +163,7 @@ impl<'h, 'b> FieldLines<'h, 'b> {
             }
             let spot = Spot {
                 name: place(at),
-                colon: place(colon),
+                colon: place(after_colon - 1),
                 value: place(start),
                 value_end: place(start + value.len()),
                 known,
@@ -177,6 +172,7 @@ impl<'h, 'b> FieldLines<'h, 'b> {
             room.keep(count, spot);
             count += 1;
             at = line_end + 2;
+            rest = next;
         }
     }
 
@@ -260,31 +256,6 @@ impl FieldLine<'_> {
         let [start, value, value_end] = [name, value, value_end].map(|at| at as usize);
         clean.then_some(Clean { start, value, value_end, end: value_end + 2 })
     }
-}
-
-/// The rest of a line: what stands in `after`, which begins at `start`, before the next CRLF
-/// (RFC 9112 §2.2). The next mark is the first behind that.
-#[inline(always)]
-fn line<'b>(after: &'b [u8], start: usize, marks: &mut Marks<'_>) -> Result<&'b [u8], Unread> {
-    loop {
-        let end = marks.next();
-        match after.split_at_checked(end.wrapping_sub(start)) {
-            Some((line, [b'\r', b'\n', ..])) => {
-                // The LF is a mark too.
-                marks.next();
-                return Ok(line);
-            }
-            Some((_, [b':' | b'\t', ..])) => {}
-            _ => return Err(if is_begun(after) { Unread::Partial } else { Unread::Bad }),
-        }
-    }
-}
-
-/// Whether this may be the beginning of a line.
-#[cold]
-fn is_begun(text: &[u8]) -> bool {
-    let value = text.strip_suffix(b"\r").unwrap_or(text);
-    value.iter().all(|b| names::is_value_byte(*b))
 }
 
 /// The text up to the next CRLF, and what comes after it (RFC 9112 §2.2).
