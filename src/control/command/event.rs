@@ -233,4 +233,15 @@ mod tests {
             r#"{"event":"drained","receipts":[{"upstream":"app","colour":"green","generation":8,"gate_seconds":1.5,"drained_seconds":0.25,"in_flight":0,"cut":{"requests":0,"tunnels":0},"safe_to_kill":"blue"}]}"#
         );
     }
+
+    #[test]
+    fn a_receipt_that_is_printed_reads_back_as_the_same_however_long_its_numbers_are() {
+        let seconds = format!("0.2{}5", "4".repeat(99)); // what fuzzing has found
+        let before = r#"{"upstream":"app","colour":"green","generation":8,"gate_seconds":1.5,"#;
+        let after = r#""in_flight":5,"cut":{"requests":0,"tunnels":0},"safe_to_kill":"blue"}"#;
+        let text = format!("{before}\"drained_seconds\":{seconds},{after}");
+        let read: Receipt = serde_json::from_str(&text).unwrap();
+        let printed = serde_json::to_string(&read).unwrap();
+        assert_eq!(serde_json::from_str::<Receipt>(&printed).unwrap(), read);
+    }
 }
