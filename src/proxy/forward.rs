@@ -118,7 +118,9 @@ fn again(
             let repeated = std::mem::replace(&mut tries.repeated, true);
             tries.fresh_only = true;
             let next = follow(exchange, pool, tries).filter(|_| !repeated);
-            let may = next.is_some() && is_within_budget(exchange, pool);
+            // A kept connection that its target has closed is used up by this, and was earned by an
+            // answer: no more can come of it than a second try for each.
+            let may = next.is_some() && (used || is_within_budget(exchange, pool));
             // A target that closes an old connection does nothing wrong.
             if !may || !used {
                 exchange.count_upstream_error(Fault::Reset);
