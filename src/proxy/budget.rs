@@ -1,6 +1,9 @@
 //! How many requests of one pool may be sent once more: a fifth of those that came, but at least ten
 //! a second. A target that fails every request must not cost its neighbours twice the traffic.
 //!
+//! What a kept connection that its target had closed costs does not count: each such try uses up one
+//! that an answer had earned.
+//!
 //! Each worker counts its own requests; the ten a second are the pool's, whichever workers use them.
 
 use std::cell::Cell;
