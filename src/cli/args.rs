@@ -1,5 +1,7 @@
 //! What may be typed: the commands of `proxyctl`, their flags, and the text of `--help`.
 
+pub mod maintenance;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -107,6 +109,9 @@ pub enum Command {
         #[command(flatten)]
         which: Which,
     },
+    /// Tell clients that an application is being maintained, or let them in again
+    #[command(subcommand)]
+    Maintenance(maintenance::Maintenance),
     /// Apply the configuration file now, and report its problems
     Reload,
     /// Follow what happens: probe flips, promotions, drains, reloads

@@ -4,6 +4,7 @@ use std::time::Duration;
 use std::time::SystemTime;
 
 use crate::cli::args::Which;
+use crate::cli::notices;
 use crate::cli::run::DONE;
 use crate::cli::run::Hand;
 use crate::cli::run::NO_DAEMON;
@@ -193,7 +194,7 @@ pub async fn events(hand: &mut Hand<'_>) -> Result<u8, Stopped> {
             hand.out.pass_on(&said);
         } else if let Ok(notice) = serde_json::from_slice::<Notice>(&said) {
             // What cannot be read is an event of a newer daemon: `--json` shows it.
-            hand.out.print(&show::notice(&notice));
+            hand.out.print(&notices::notice(&notice));
         }
         if hand.out.failure().is_some() {
             return Ok(DONE);

@@ -4,6 +4,8 @@ pub mod args;
 pub mod guard;
 pub mod locate;
 pub mod look;
+pub mod maintenance;
+pub mod notices;
 pub mod promote;
 pub mod run;
 pub mod screen;

@@ -193,6 +193,7 @@ fn print(hand: &mut Hand<'_>, course: &mut Course, event: &Event) {
         | Event::Guarded { .. }
         | Event::Probe { .. }
         | Event::Ejection { .. }
+        | Event::Ordered { .. }
         | Event::Reload { .. } => {}
     }
 }

@@ -15,6 +15,7 @@ use crate::cli::args::Args;
 use crate::cli::args::Command;
 use crate::cli::guard;
 use crate::cli::look;
+use crate::cli::maintenance;
 use crate::cli::promote;
 use crate::cli::screen::Screen;
 use crate::cli::screen::Tone;
@@ -93,7 +94,10 @@ impl<'a> Hand<'a> {
         // JSON is for a program, which wants all of it.
         self.quiet = args.global.quiet && !self.json;
         // What has been changed stays changed, whether or not anybody could read about it.
-        let changes = matches!(args.command, Command::Promote(_) | Command::Rollback(_));
+        let changes = matches!(
+            args.command,
+            Command::Promote(_) | Command::Rollback(_) | Command::Maintenance(_)
+        );
         let ended = Box::pin(self.carry_out(args.command)).await;
         let code = match ended {
             Ok(code) | Err(Stopped::Said(code)) => code,
@@ -111,6 +115,7 @@ impl<'a> Hand<'a> {
             Command::Guard(args) => guard::guard(self, args).await,
             Command::Standby { upstream } => look::standby(self, upstream.as_deref()).await,
             Command::Probe { colour, which } => look::probe(self, colour, &which).await,
+            Command::Maintenance(args) => maintenance::maintenance(self, args).await,
             Command::Reload => look::reload(self).await,
             Command::Events => look::events(self).await,
             Command::Completions { shell } => Ok(self.completions(shell)),

@@ -10,8 +10,6 @@ use crate::cli::screen::span;
 use crate::cli::screen::table;
 use crate::cli::words;
 use crate::control::command::Probed;
-use crate::control::command::event::Event;
-use crate::control::command::event::Notice;
 use crate::control::command::status::ConfigStatus;
 use crate::control::command::status::Phase;
 use crate::control::command::status::PoolStatus;
@@ -29,6 +27,7 @@ pub fn status(status: &Status, now: SystemTime) -> Vec<Line> {
         page.push(Line::new());
         page.push(headline(name, upstream, now));
         page.extend(promotion(upstream, now));
+        page.extend(maintenance(upstream));
         page.extend(table(pools(upstream, now)));
     }
     page.push(Line::new());
@@ -75,6 +74,15 @@ fn promotion(upstream: &UpstreamStatus, now: SystemTime) -> Option<Line> {
     let (id, since) = (&running.id, &running.since);
     let ago = ago(since, now);
     Some(line(Tone::Warn, format!("  promotion {id}: {doing}, since {since}{ago}")))
+}
+
+fn maintenance(upstream: &UpstreamStatus) -> Option<Line> {
+    let order = upstream.maintenance.as_ref()?;
+    let mut text = format!("  in maintenance until {}", order.until);
+    if !order.allow.is_empty() {
+        text.push_str(&format!(", but for {}", order.allow.join(", ")));
+    }
+    Some(line(Tone::Warn, text))
 }
 
 fn pools(upstream: &UpstreamStatus, now: SystemTime) -> Vec<Vec<Span>> {
@@ -185,84 +193,6 @@ pub fn probed(probed: &Probed) -> Vec<Line> {
     table(rows)
 }
 
-/// One line of `events`: when, whose, what.
-#[must_use]
-pub fn notice(notice: &Notice) -> Line {
-    let mut told = vec![span(Tone::Faint, format!("{} ", notice.at))];
-    if !notice.upstreams.is_empty() {
-        told.push(span(Tone::Strong, format!("{}: ", notice.upstreams.join(", "))));
-    }
-    if let Some(colour) = notice.promoting {
-        told.push(span(Tone::Of(colour), colour.as_str()));
-        told.push(span(Tone::Plain, ": "));
-    }
-    let (tone, text) = happened(&notice.event);
-    told.push(span(tone, text));
-    told
-}
-
-fn happened(event: &Event) -> (Tone, String) {
-    match event {
-        Event::Gating { targets } => {
-            let passed = targets.iter().filter(|target| target.passed).count();
-            let all = words::count(targets.len(), "target");
-            (Tone::Plain, format!("gate: {passed} of {all} passed"))
-        }
-        Event::Switched { generation } => {
-            (Tone::Good, format!("switched, generation {generation}"))
-        }
-        Event::Draining { in_flight } => (Tone::Plain, format!("draining: {in_flight} in flight")),
-        Event::Drained { .. } => (Tone::Good, "drained".to_owned()),
-        Event::Cut { receipts } => {
-            let cut: usize = receipts
-                .iter()
-                .map(|r| r.cut.requests + r.cut.tunnels)
-                .sum();
-            (Tone::Warn, format!("{cut} cut at the drain deadline"))
-        }
-        Event::Reopened { .. } => (Tone::Warn, "taken back".to_owned()),
-        Event::Refused { reasons, .. } => {
-            let reasons: Vec<&str> = reasons.iter().map(|reason| reason.what.as_str()).collect();
-            (Tone::Bad, format!("refused: {}", reasons.join("; ")))
-        }
-        Event::WouldSwitch { .. } => (Tone::Good, "dry run: would switch".to_owned()),
-        Event::Guarded { upstream, colour } => {
-            (Tone::Plain, format!("{upstream}: {colour} is guarded"))
-        }
-        Event::Probe { upstream, colour, target, healthy, outcome } => {
-            let pool = colour
-                .map(|colour| format!(" {colour}"))
-                .unwrap_or_default();
-            let (tone, verdict) =
-                if *healthy { (Tone::Good, "healthy") } else { (Tone::Bad, "unhealthy") };
-            let outcome = words::outcome(outcome);
-            (tone, format!("{upstream}:{pool} {target} is {verdict}: it {outcome}"))
-        }
-        Event::Ejection { upstream, colour, target, ejected, until } => {
-            let pool = colour
-                .map(|colour| format!(" {colour}"))
-                .unwrap_or_default();
-            let until = until
-                .as_ref()
-                .map(|until| format!(" until {until}: requests fail on it"))
-                .unwrap_or_default();
-            let (tone, what) = if *ejected { (Tone::Bad, "ejected") } else { (Tone::Good, "back") };
-            (tone, format!("{upstream}:{pool} {target} is {what}{until}"))
-        }
-        Event::Reload { applied: true, generation, .. } => {
-            (Tone::Good, format!("configuration applied, generation {generation}"))
-        }
-        Event::Reload { problems, .. } => {
-            let first = problems
-                .first()
-                .map(|p| format!(": {}", p.what))
-                .unwrap_or_default();
-            let problems = words::count(problems.len(), "problem");
-            (Tone::Bad, format!("configuration refused, {problems}{first}"))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -330,45 +260,5 @@ mod tests {
                 "takes effect at a restart: admin",
             ]
         );
-    }
-
-    #[test]
-    fn every_happening_is_one_line() {
-        for (json, told) in [
-            (r#""event":"gating","targets":[]"#, "gate: 0 of 0 targets passed"),
-            (r#""event":"draining","in_flight":3"#, "draining: 3 in flight"),
-            (r#""event":"drained","receipts":[]"#, "drained"),
-            (r#""event":"reopened","receipts":[]"#, "taken back"),
-            (r#""event":"cut","receipts":[]"#, "0 cut at the drain deadline"),
-            (
-                r#""event":"refused","code":"gate","reasons":[{"upstream":"app","colour":"green","what":"a"},{"upstream":"app","colour":"green","what":"b"}]"#,
-                "refused: a; b",
-            ),
-            (r#""event":"guarded","upstream":"app","colour":"blue""#, "app: blue is guarded"),
-            (
-                r#""event":"ejection","upstream":"f","target":"t:1","ejected":true,"until":"T""#,
-                "f: t:1 is ejected until T: requests fail on it",
-            ),
-            (
-                r#""event":"ejection","upstream":"f","colour":"blue","target":"t:1","ejected":false"#,
-                "f: blue t:1 is back",
-            ),
-            (
-                r#""event":"probe","upstream":"f","target":"t:1","healthy":true,"outcome":"200""#,
-                "f: t:1 is healthy: it answered 200",
-            ),
-            (
-                r#""event":"reload","applied":true,"generation":9"#,
-                "configuration applied, generation 9",
-            ),
-            (
-                r#""event":"reload","applied":false,"generation":9,"problems":[{"file":"p","line":0,"column":0,"what":"routes: missing"}]"#,
-                "configuration refused, 1 problem: routes: missing",
-            ),
-        ] {
-            let json = format!(r#"{{"at":"T","upstreams":["app"],"promoting":"green",{json}}}"#);
-            let parsed: Notice = serde_json::from_str(&json).unwrap();
-            assert_eq!(text(&[notice(&parsed)]), [format!("T app: green: {told}")]);
-        }
     }
 }

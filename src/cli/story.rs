@@ -70,6 +70,7 @@ impl Story {
             | Event::Guarded { .. }
             | Event::Probe { .. }
             | Event::Ejection { .. }
+            | Event::Ordered { .. }
             | Event::Reload { .. } => Vec::new(),
         }
     }
@@ -256,6 +257,7 @@ pub fn warnings(event: &Event) -> Vec<String> {
         | Event::Guarded { .. }
         | Event::Probe { .. }
         | Event::Ejection { .. }
+        | Event::Ordered { .. }
         | Event::Reload { .. } => Vec::new(),
     }
 }

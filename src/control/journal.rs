@@ -26,6 +26,7 @@ use crate::control::journal::disk::Disk;
 use crate::control::journal::disk::Failed;
 use crate::control::journal::recover::Found;
 use crate::model::colour::Colour;
+use crate::model::orders::Orders;
 
 mod copy;
 mod disk;
@@ -43,12 +44,21 @@ const COPIES: [&str; 2] = ["state-a.json", "state-b.json"];
 const NEW: &str = ".new";
 
 /// What is remembered across restarts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct State {
     /// The generation in service when this was written; the newest one wins.
     pub generation: u64,
-    /// By name.
+    /// All that is to be true at the next start, too.
+    pub memory: Memory,
+}
+
+/// What is true whatever the file says.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Memory {
+    /// Which colour is live, by the upstream's name.
     pub upstreams: BTreeMap<String, Remembered>,
+    /// What is ordered, by the upstream's name; none of them empty.
+    pub orders: BTreeMap<String, Orders>,
 }
 
 /// What is remembered of one upstream.
@@ -63,7 +73,7 @@ pub struct Remembered {
 }
 
 /// What the folder held at the start.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Recovered {
     /// Nothing: the very first start.
     First,

@@ -6,11 +6,10 @@
 
 pub mod candidate;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::control::journal::Remembered;
+use crate::control::journal::Memory;
 use crate::model::colour::Colour;
 use crate::model::pool::Pool;
 use crate::model::route::HostRule;
@@ -32,8 +31,8 @@ use crate::model::upstream::Upstream;
 pub struct Ground<'a> {
     /// The number it will have.
     pub generation: u64,
-    /// Which colour is live where, whatever the file says.
-    pub memory: &'a BTreeMap<String, Remembered>,
+    /// Which colour is live where and what is ordered, whatever the file says.
+    pub memory: &'a Memory,
     /// What to share with.
     pub old: Option<&'a Snapshot>,
     /// How many workers count on its leases.
@@ -126,7 +125,7 @@ fn one_upstream(
             Pools::Single(pool(name, None, targets, old, ground.workers))
         }
         PoolSettings::Coloured { blue, green, live } => {
-            let remembered = ground.memory.get(&**name);
+            let remembered = ground.memory.upstreams.get(&**name);
             let live = remembered.map_or(*live, |memory| memory.live);
             let build = |colour: Colour, targets: &[TargetSettings]| {
                 let old = old.and_then(|old| old.pool(colour));
@@ -152,6 +151,13 @@ fn one_upstream(
         health: upstream.health.clone(),
         public_host: public_host(name, settings),
         promotion: upstream.promotion.clone(),
+        orders: ground
+            .memory
+            .orders
+            .get(&**name)
+            .cloned()
+            .unwrap_or_default()
+            .into(),
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::control::command::status::ConfigStatus;
 use crate::control::command::status::ListenerStatus;
+use crate::control::command::status::MaintenanceStatus;
 use crate::control::command::status::PoolStatus;
 use crate::control::command::status::ProbeStatus;
 use crate::control::command::status::PromotionStatus;
@@ -19,6 +20,7 @@ use crate::control::events;
 use crate::model::colour::Colour;
 use crate::model::health::ProbeRecord;
 use crate::model::health::Verdict;
+use crate::model::orders::maintenance::Maintenance;
 use crate::model::pool::Pool;
 use crate::model::snapshot::Snapshot;
 use crate::model::target::Target;
@@ -90,8 +92,14 @@ fn of_upstream(upstream: &Upstream, board: &Board) -> UpstreamStatus {
         standby: live.map(Colour::other),
         since,
         promotion: board.promotions.get(&*upstream.name).cloned(),
+        maintenance: upstream.orders.maintenance.as_ref().map(of_maintenance),
         pools,
     }
+}
+
+fn of_maintenance(order: &Maintenance) -> MaintenanceStatus {
+    let allow = order.allow.iter().map(ToString::to_string).collect();
+    MaintenanceStatus { since: events::at(order.since), until: events::at(order.until), allow }
 }
 
 fn of_pool(pool: &Pool, board: &Board) -> PoolStatus {

@@ -1,8 +1,10 @@
 //! The words both planes share, as plain values: no I/O, no clock, no YAML.
 
+pub mod choice;
 pub mod colour;
 pub mod fault;
 pub mod health;
+pub mod orders;
 pub mod pool;
 pub mod problem;
 pub mod route;

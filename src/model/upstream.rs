@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::model::colour::Colour;
+use crate::model::orders::Orders;
 use crate::model::pool::Pool;
 use crate::model::settings::HealthSettings;
 use crate::model::settings::PromotionSettings;
@@ -22,6 +23,8 @@ pub struct Upstream {
     pub public_host: Option<String>,
     /// How its colours change.
     pub promotion: PromotionSettings,
+    /// What is ordered for it.
+    pub orders: Arc<Orders>,
 }
 
 /// One pool of each colour, or a single plain one.
@@ -45,6 +48,12 @@ pub enum Pools {
 }
 
 impl Upstream {
+    /// Whether every request gets the live colour: then there is nothing to choose.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.orders.is_empty()
+    }
+
     /// The pool that a new request gets.
     #[must_use]
     pub fn pick(&self) -> &Arc<Pool> {

@@ -4,6 +4,7 @@
 //! target, the answer's body on its way to the client, a tunnel. When the last part is gone it books
 //! exactly one outcome, and gives back its lease.
 
+mod ending;
 mod pace;
 mod record;
 mod target_use;
@@ -23,11 +24,8 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::model::fault::Fault;
-use crate::model::fault::Outcome;
-use crate::model::fault::Side;
 use crate::model::settings::Timeouts;
 use crate::proxy::clock::Watch;
-use crate::proxy::clock::Watched;
 use crate::proxy::connection::Connection;
 pub(crate) use crate::proxy::exchange::record::Asked;
 use crate::proxy::exchange::target_use::TargetUse;
@@ -35,11 +33,6 @@ use crate::proxy::idle::TargetConnection;
 use crate::proxy::view::WorkerPool;
 use crate::proxy::worker::Worker;
 use crate::sync::lease::Lease;
-use crate::sync::shutdown::Stage;
-
-/// The status that logs and metrics show for a client that left before it was answered, as nginx
-/// does. Never sent.
-const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 /// The task of one HTTP/2 stream, known as soon as it runs.
 pub(crate) type StreamTask = Rc<OnceCell<AbortHandle>>;
@@ -133,6 +126,11 @@ impl Exchange {
         self.lease.replace(Some(lease));
         self.timeouts.set(timeouts);
         self.connection.set_send_timeout(timeouts.send);
+    }
+
+    /// The pool that would have served it, to be counted there.
+    pub(crate) fn belong_to(&self, pool: Rc<WorkerPool>) {
+        self.pool.replace(Some(pool));
     }
 
     /// The pool it is forwarded to.
@@ -240,13 +238,6 @@ impl Exchange {
         self.complete();
     }
 
-    fn took(&self) -> Duration {
-        match self.answered.get() {
-            Some(answered) if self.at_once.get() => answered.saturating_duration_since(self.began),
-            Some(_) | None => self.began.elapsed(),
-        }
-    }
-
     /// Bytes of the answer's body that have been sent on.
     pub(crate) fn has_sent(&self, bytes: usize) {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
@@ -327,70 +318,5 @@ impl Exchange {
         if let (Some(task), true) = (task, half_answered) {
             task.abort();
         }
-    }
-
-    fn verdict(&self) -> (Outcome, Option<Fault>) {
-        // Whatever went wrong before, this is what the client lost its answer to.
-        if !self.complete.get() && std::thread::panicking() {
-            return (Outcome::Lost, Some(Fault::Internal));
-        }
-        if let Some(fault) = self.fault.get() {
-            return (fault.outcome(), Some(fault));
-        }
-        match (self.complete.get(), self.by_target.get()) {
-            (true, true) => (Outcome::Answered, None),
-            (true, false) => (Outcome::Replied, None),
-            (false, _) => (Outcome::ClientGone, Some(Fault::ClientGone)),
-        }
-    }
-}
-
-impl Watched for Exchange {
-    fn tick(&self, now: Instant) -> Option<Instant> {
-        let cut = self
-            .lease
-            .borrow()
-            .as_ref()
-            .is_some_and(|lease| lease.holder().leases().is_cut());
-        if cut || self.worker.stage.get() == Stage::Now {
-            self.end(Fault::Cut);
-            self.reset_stream();
-        } else if self.waiting_until.get().is_some_and(|at| at <= now) {
-            self.time_out();
-        } else if self.is_body_too_slow() {
-            self.end(Fault::BodyTooSlow);
-        } else if !self.is_slow.replace(true)
-            && let Some(waker) = self.waker.borrow().as_ref()
-        {
-            waker.wake_by_ref();
-        }
-        // Its pool may be cut at any time.
-        None
-    }
-}
-
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        let took = self.took();
-        let (outcome, fault) = self.verdict();
-        let status = if self.status.get() == 0 { CLIENT_CLOSED_REQUEST } else { self.status.get() };
-        match self.pool.borrow().as_ref() {
-            Some(pool) => {
-                pool.meters.answered(status, took);
-                // A client that has had enough of a target's answer says nothing against the target.
-                let well = matches!(outcome, Outcome::Answered | Outcome::ClientGone);
-                if let Some(at) = self.target.get().filter(|_| well && self.by_target.get()) {
-                    pool.served(at);
-                }
-            }
-            None => self.worker.unrouted.answered(status, took),
-        }
-        self.worker.metrics.outcome(outcome);
-        if let Some(fault) = fault.filter(|fault| fault.side() == Side::Downstream) {
-            self.connection.listener.meters.fault(fault);
-        }
-        self.log(took, status, outcome, fault);
-        let has_room = !self.fault.get().is_some_and(Fault::is_for_want_of_room);
-        self.connection.end_request(has_room);
     }
 }

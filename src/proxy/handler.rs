@@ -3,17 +3,23 @@
 
 use std::borrow::Cow;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::http1::framing::Framing;
 use crate::http1::head::Authority;
 use crate::http1::rewrite;
 use crate::http1::rewrite::Onward;
+use crate::model::choice;
+use crate::model::choice::Choice;
+use crate::model::choice::Why;
 use crate::model::fault::Fault;
+use crate::model::orders::Orders;
 use crate::model::route::NoRoute;
 use crate::model::settings::REQUEST_LINE_MAX;
 use crate::model::settings::Timeouts;
 use crate::model::snapshot::Snapshot;
 use crate::proxy::buffers::Buffer;
+use crate::proxy::choose::Request;
 use crate::proxy::connection::Connection;
 use crate::proxy::exchange::Asked;
 use crate::proxy::exchange::Exchange;
@@ -48,6 +54,13 @@ pub(crate) enum Plan {
     },
     /// Answer that the site is served over https.
     Redirect(String),
+    /// Answer that the application is being maintained.
+    Maintain {
+        /// What is ordered.
+        orders: Arc<Orders>,
+        /// The pool that would have served it.
+        pool: Rc<WorkerPool>,
+    },
 }
 
 /// A request that has come, with what was decided about it.
@@ -101,6 +114,10 @@ pub(crate) fn arrive(
             })
         }
         Ok(Plan::Redirect(location)) => Next::Reply(reply::redirect(location, &exchange)),
+        Ok(Plan::Maintain { orders, pool }) => {
+            exchange.belong_to(pool);
+            Next::Reply(reply::maintained(&orders, &exchange))
+        }
         Err(fault) => {
             if fault.is_for_want_of_room() {
                 connection.give_room_back();
@@ -130,7 +147,7 @@ fn asked(connection: &Connection, head: &impl Head, plan: Option<&Plan>) -> Aske
             .targets
             .first()
             .map_or("", |target| &target.name),
-        Some(Plan::Redirect(_)) | None => "",
+        Some(Plan::Redirect(_) | Plan::Maintain { .. }) | None => "",
     };
     let host = match head.authority() {
         Authority::One(authority) => authority,
@@ -219,7 +236,23 @@ pub(crate) fn decide(
                 NoRoute::Host => Fault::UnknownHost,
                 NoRoute::Path => Fault::UnknownPath,
             })?;
-        let pool = seen.pick(route.upstream).ok_or(Fault::Internal)?;
+        let way = seen.way(route.upstream).ok_or(Fault::Internal)?;
+        let pool = if way.is_plain {
+            &way.live
+        } else {
+            let upstream = snapshot
+                .upstreams
+                .get(route.upstream)
+                .ok_or(Fault::Internal)?;
+            let trusted = &snapshot.settings.trusted_proxies;
+            match choice::choose(upstream, &Request { head, connection, trusted }) {
+                Choice::Send { colour, why: Why::Live } => way.pool(colour),
+                Choice::Maintain => {
+                    let (orders, pool) = (Arc::clone(&upstream.orders), Rc::clone(&way.live));
+                    return Ok(Plan::Maintain { orders, pool });
+                }
+            }
+        };
         // A refused lease means that the pool was retired after this snapshot was loaded: there is a
         // newer one.
         if let Ok(lease) = Lease::take(Rc::clone(pool), worker.index) {

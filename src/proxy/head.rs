@@ -44,6 +44,8 @@ pub(crate) trait Head {
     fn nominates(&self) -> bool;
     /// `X-Request-ID`, where it is one sane word.
     fn request_id(&self) -> Option<&[u8]>;
+    /// The values of one field, in order; `name` is in lower case.
+    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]>;
     /// Every field, in order.
     fn lines(&self) -> impl Lines<'_>;
 }
@@ -106,6 +108,12 @@ impl Head for RequestHead<'_, '_> {
 
     fn request_id(&self) -> Option<&[u8]> {
         self.request_id
+    }
+
+    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.pairs()
+            .filter(|(field, _)| field.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, value)| value)
     }
 
     fn lines(&self) -> impl Lines<'_> {
@@ -281,6 +289,11 @@ impl Head for HttpHead<'_> {
             Once::One(id) => Some(id.as_bytes()).filter(|id| is_sane_id(id)),
             Once::None | Once::Several => None,
         }
+    }
+
+    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        let of_name = move |(field, _): &&(&[u8], &[u8])| *field == name.as_bytes();
+        self.lines.iter().filter(of_name).map(|(_, value)| *value)
     }
 
     fn lines(&self) -> impl Lines<'_> {

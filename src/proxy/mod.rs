@@ -13,6 +13,7 @@ mod body;
 mod budget;
 mod buffers;
 mod call;
+mod choose;
 mod client;
 mod clock;
 mod connection;

@@ -1,11 +1,13 @@
 //! What the proxy answers by itself. The only place where a fault becomes a status.
 
 use std::rc::Rc;
+use std::time::SystemTime;
 
 use http::StatusCode;
 
 use crate::model::fault::Fault;
 use crate::model::fault::Outcome;
+use crate::model::orders::Orders;
 use crate::proxy::exchange::Exchange;
 
 /// The whole answer to a connection that is one too many: nobody reads what it asks.
@@ -121,13 +123,7 @@ fn taste(accept: Option<&[u8]>) -> Taste {
 pub(crate) fn to_fault(fault: Fault, exchange: &Rc<Exchange>) -> Reply {
     let (status, sentence) = status(fault);
     exchange.fail(fault);
-    let id = exchange
-        .asked()
-        .and_then(|asked| std::str::from_utf8(asked.request_id()).ok())
-        .filter(|id| !id.is_empty());
-    let taste = exchange
-        .asked()
-        .map_or(Taste::Html, |asked| taste(asked.field("accept")));
+    let (id, taste) = wishes(exchange);
     let mut reply = answer(status, taste, sentence, id, exchange);
     reply.apart = matches!(fault.outcome(), Outcome::Refused | Outcome::ClientGone);
     if status == StatusCode::SERVICE_UNAVAILABLE {
@@ -138,6 +134,37 @@ pub(crate) fn to_fault(fault: Fault, exchange: &Rc<Exchange>) -> Reply {
         reply.fields.push(("Allow", allowed.to_owned()));
     }
     reply
+}
+
+/// The answer while the application is being maintained, as somebody has ordered.
+pub(crate) fn maintained(orders: &Orders, exchange: &Rc<Exchange>) -> Reply {
+    let (id, taste) = wishes(exchange);
+    let sentence = "the application is being maintained";
+    let mut reply = answer(StatusCode::SERVICE_UNAVAILABLE, taste, sentence, id, exchange);
+    let Some(order) = &orders.maintenance else { return reply };
+    if let (Taste::Html, Some(page)) = (taste, &order.page) {
+        reply.text.clone_from(page);
+    }
+    // Not a second more than it lasts, and not none at all: RFC 9110 §10.2.3 counts whole seconds.
+    let left = order
+        .until
+        .duration_since(SystemTime::now())
+        .unwrap_or_default();
+    let seconds = order.retry_after.min(left).as_secs().max(1);
+    reply.fields.push(("Retry-After", seconds.to_string()));
+    reply
+}
+
+/// The request's id, and in which form it would have an answer.
+fn wishes(exchange: &Exchange) -> (Option<&str>, Taste) {
+    let id = exchange
+        .asked()
+        .and_then(|asked| std::str::from_utf8(asked.request_id()).ok())
+        .filter(|id| !id.is_empty());
+    let taste = exchange
+        .asked()
+        .map_or(Taste::Html, |asked| taste(asked.field("accept")));
+    (id, taste)
 }
 
 /// The answer of a listener that only redirects: 308 keeps the method (RFC 9110 §15.4.9).

@@ -12,6 +12,7 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
+use crate::model::colour::Colour;
 use crate::model::fault::Fault;
 use crate::model::pool::Pool;
 use crate::model::snapshot::Snapshot;
@@ -46,8 +47,32 @@ pub(crate) struct WorkerPool {
 pub(crate) struct Seen {
     /// The snapshot.
     pub(crate) snapshot: Arc<Snapshot>,
-    /// The pool that a new request gets, by upstream index.
-    picks: Vec<Rc<WorkerPool>>,
+    /// Where the requests of each upstream go, by its index.
+    ways: Vec<Way>,
+}
+
+/// Where the requests of one upstream go.
+pub(crate) struct Way {
+    /// The live pool, or the only one.
+    pub(crate) live: Rc<WorkerPool>,
+    /// The other one of two.
+    pub(crate) standby: Option<Rc<WorkerPool>>,
+    /// Every request gets the live one: there is nothing to choose.
+    pub(crate) is_plain: bool,
+}
+
+impl Way {
+    /// The pool of this colour.
+    pub(crate) fn pool(&self, colour: Option<Colour>) -> &Rc<WorkerPool> {
+        match &self.standby {
+            Some(standby) if standby.colour == colour => standby,
+            Some(_) | None => &self.live,
+        }
+    }
+
+    fn pools(&self) -> impl Iterator<Item = &Rc<WorkerPool>> {
+        std::iter::once(&self.live).chain(&self.standby)
+    }
 }
 
 /// Loads the current snapshot; one a worker.
@@ -144,14 +169,15 @@ impl Holder for WorkerPool {
 }
 
 impl Seen {
-    /// The pool that a new request to this upstream gets.
-    pub(crate) fn pick(&self, upstream: usize) -> Option<&Rc<WorkerPool>> {
-        self.picks.get(upstream)
+    /// Where the requests of this upstream go.
+    pub(crate) fn way(&self, upstream: usize) -> Option<&Way> {
+        self.ways.get(upstream)
     }
 
     /// A second has passed.
     pub(crate) fn tick(&self) {
-        self.picks.iter().for_each(|pool| pool.budget.tick());
+        let pools = self.ways.iter().flat_map(Way::pools);
+        pools.for_each(|pool| pool.budget.tick());
     }
 }
 
@@ -177,18 +203,22 @@ impl View {
 fn see(snapshot: &Arc<Snapshot>, before: Option<&Seen>, metrics: &Metrics) -> Rc<Seen> {
     let known = |pool: &Pool| {
         before?
-            .picks
+            .ways
             .iter()
+            .flat_map(Way::pools)
             .find(|known| known.id == pool.id)
             .cloned()
     };
-    let picks = snapshot
+    let held =
+        |pool: &Arc<Pool>| known(pool).unwrap_or_else(|| Rc::new(WorkerPool::new(pool, metrics)));
+    let ways = snapshot
         .upstreams
         .iter()
         .map(|upstream| {
-            let pool = upstream.pick();
-            known(pool).unwrap_or_else(|| Rc::new(WorkerPool::new(pool, metrics)))
+            let live = upstream.pick();
+            let standby = upstream.all_pools().find(|pool| !Arc::ptr_eq(pool, live));
+            Way { live: held(live), standby: standby.map(held), is_plain: upstream.is_plain() }
         })
         .collect();
-    Rc::new(Seen { snapshot: Arc::clone(snapshot), picks })
+    Rc::new(Seen { snapshot: Arc::clone(snapshot), ways })
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::control::command::Code;
 use crate::model::colour::Colour;
+use crate::model::orders::Order;
 use crate::model::problem::Problem;
 
 /// One event of a promotion, or of the daemon (`GET /v1/events`).
@@ -92,6 +93,20 @@ pub enum Event {
         /// Until when, at least: RFC 3339, UTC.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<String>,
+    },
+    /// Something was ordered for an upstream, taken back, or is over by itself.
+    Ordered {
+        /// The upstream.
+        upstream: String,
+        /// What.
+        order: Order,
+        /// Whether it stands from here on.
+        stands: bool,
+        /// When it is over by itself: RFC 3339, UTC.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<String>,
+        /// The generation in service.
+        generation: u64,
     },
     /// The configuration file was applied or refused.
     Reload {
@@ -205,6 +220,7 @@ impl Event {
             | Self::Guarded { .. }
             | Self::Probe { .. }
             | Self::Ejection { .. }
+            | Self::Ordered { .. }
             | Self::Reload { .. } => None,
         }
     }

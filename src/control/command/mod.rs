@@ -2,6 +2,7 @@
 //! `cli`; changes only by growing.
 
 pub mod event;
+pub mod maintenance;
 pub mod status;
 
 use serde::Deserialize;
@@ -173,6 +174,6 @@ fn yes() -> bool {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
-fn is_false(value: &bool) -> bool {
+pub(super) fn is_false(value: &bool) -> bool {
     !value
 }

@@ -38,8 +38,22 @@ pub struct UpstreamStatus {
     pub since: Option<String>,
     /// The running promotion.
     pub promotion: Option<PromotionStatus>,
+    /// Clients are told that it is being maintained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<MaintenanceStatus>,
     /// `blue` and `green`, or `targets` for a plain upstream.
     pub pools: BTreeMap<String, PoolStatus>,
+}
+
+/// An upstream that is being maintained.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaintenanceStatus {
+    /// Since when: RFC 3339, UTC.
+    pub since: String,
+    /// When it is over by itself: RFC 3339, UTC.
+    pub until: String,
+    /// Networks whose clients are served all the same.
+    pub allow: Vec<String>,
 }
 
 /// A running promotion.

@@ -11,9 +11,11 @@ use serde_json::json;
 use sha2::Digest;
 use sha2::Sha256;
 
+use crate::control::journal::Memory;
 use crate::control::journal::Remembered;
 use crate::control::journal::State;
 use crate::model::colour::Colour;
+use crate::model::orders::Orders;
 
 /// The shape written here. It may only grow: a reader takes what it knows from a newer one.
 const VERSION: u64 = 1;
@@ -36,6 +38,8 @@ struct Written {
     version: u64,
     generation: u64,
     upstreams: BTreeMap<String, WrittenUpstream>,
+    #[serde(default)]
+    orders: BTreeMap<String, Orders>,
 }
 
 #[derive(Deserialize)]
@@ -46,7 +50,8 @@ struct WrittenUpstream {
 }
 
 pub(super) fn encode(state: &State) -> Vec<u8> {
-    let upstreams = state.upstreams.iter().map(|(name, upstream)| {
+    let Memory { upstreams, orders } = &state.memory;
+    let upstreams = upstreams.iter().map(|(name, upstream)| {
         let Remembered { live, previous, since } = upstream;
         let value = json!({
             "live": live.as_str(),
@@ -59,6 +64,9 @@ pub(super) fn encode(state: &State) -> Vec<u8> {
     all.insert("version".to_owned(), VERSION.into());
     all.insert("generation".to_owned(), state.generation.into());
     all.insert("upstreams".to_owned(), Value::Object(upstreams.collect()));
+    if !orders.is_empty() {
+        all.insert("orders".to_owned(), json!(orders));
+    }
     all.insert(CHECKSUM.to_owned(), checksum(all.clone()).into());
     let mut bytes = format!("{:#}", Value::Object(all)).into_bytes();
     bytes.push(b'\n');
@@ -89,7 +97,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, String> {
 }
 
 fn meant(written: Written) -> Result<State, String> {
-    let Written { version, generation, upstreams } = written;
+    let Written { version, generation, upstreams, mut orders } = written;
+    orders.retain(|_, orders| !orders.is_empty());
     if version == 0 {
         return Err("there is no version 0".to_owned());
     }
@@ -98,7 +107,8 @@ fn meant(written: Written) -> Result<State, String> {
         let since = humantime::parse_rfc3339(&since).map_err(|error| error.to_string())?;
         Ok((name, Remembered { live, previous, since }))
     });
-    Ok(State { generation, upstreams: upstreams.collect::<Result<_, String>>()? })
+    let upstreams = upstreams.collect::<Result<_, String>>()?;
+    Ok(State { generation, memory: Memory { upstreams, orders } })
 }
 
 /// SHA-256, in hexadecimal, over everything but the checksum itself, without white space and with
@@ -123,7 +133,8 @@ mod tests {
     fn state() -> State {
         let since = SystemTime::UNIX_EPOCH + Duration::new(1_795_464_000, 123_456_789);
         let app = Remembered { live: Colour::Green, previous: Some(Colour::Blue), since };
-        State { generation: 8, upstreams: BTreeMap::from([("app".to_owned(), app)]) }
+        let upstreams = BTreeMap::from([("app".to_owned(), app)]);
+        State { generation: 8, memory: Memory { upstreams, ..Memory::default() } }
     }
 
     /// The same file with other contents, sealed again.
@@ -161,7 +172,7 @@ mod tests {
         let decoded = decode(&encode(&state())).unwrap();
         assert_eq!(decoded.state, state());
         assert_eq!(decoded.newer, None);
-        let empty = State { generation: u64::MAX, upstreams: BTreeMap::new() };
+        let empty = State { generation: u64::MAX, memory: Memory::default() };
         assert_eq!(decode(&encode(&empty)).unwrap().state, empty);
     }
 
@@ -173,9 +184,9 @@ mod tests {
             (epoch + LAST_SECOND * 2, epoch + LAST_SECOND),
         ] {
             let mut state = state();
-            state.upstreams.get_mut("app").unwrap().since = clock;
+            state.memory.upstreams.get_mut("app").unwrap().since = clock;
             let read = decode(&encode(&state)).unwrap().state;
-            assert_eq!(read.upstreams["app"].since, written);
+            assert_eq!(read.memory.upstreams["app"].since, written);
         }
     }
 

@@ -19,7 +19,8 @@ const STEPS: usize = 16;
 fn state(generation: u64, live: Colour) -> State {
     let since = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_464_000 + generation);
     let app = Remembered { live, previous: Some(live.other()), since };
-    State { generation, upstreams: BTreeMap::from([("app".to_owned(), app)]) }
+    let upstreams = BTreeMap::from([("app".to_owned(), app)]);
+    State { generation, memory: Memory { upstreams, ..Memory::default() } }
 }
 
 fn old() -> State {
@@ -386,7 +387,8 @@ proptest! {
         let since = SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos);
         let live = if green { Colour::Green } else { Colour::Blue };
         let app = Remembered { live, previous: None, since };
-        let state = State { generation, upstreams: BTreeMap::from([(name, app)]) };
+        let upstreams = BTreeMap::from([(name, app)]);
+        let state = State { generation, memory: Memory { upstreams, ..Memory::default() } };
         prop_assert_eq!(copy::decode(&copy::encode(&state)).unwrap().state, state);
     }
 }

@@ -96,7 +96,8 @@ fn pool(name: &str, colour: Option<Colour>, targets: &[&Scripted]) -> Arc<Pool> 
 
 fn upstream(name: &str, health: HealthSettings, pools: Pools) -> Upstream {
     let promotion = PromotionSettings::default();
-    Upstream { name: name.into(), pools, health, public_host: None, promotion }
+    let orders = Arc::default();
+    Upstream { name: name.into(), pools, health, public_host: None, promotion, orders }
 }
 
 /// An upstream with two pools, blue live.

@@ -1,8 +1,10 @@
 //! What a reload shares and what it replaces.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
+use crate::control::journal::Remembered;
 use crate::model::health::ProbeOutcome;
 use crate::model::health::ProbeRecord;
 use crate::model::health::Verdict;
@@ -76,13 +78,14 @@ fn settings(blue: &[u16], green: &[u16]) -> Settings {
 
 fn build(settings: Settings, old: Option<&Snapshot>, memory: &[(&str, Colour)]) -> Snapshot {
     let since = SystemTime::UNIX_EPOCH;
-    let memory = memory
+    let upstreams = memory
         .iter()
         .map(|(name, live)| {
             let remembered = Remembered { live: *live, previous: Some(live.other()), since };
             ((*name).to_owned(), remembered)
         })
         .collect();
+    let memory = Memory { upstreams, ..Memory::default() };
     let ground = Ground { generation: 1, memory: &memory, old, workers: 2, now: since };
     snapshot(Arc::new(settings), ground)
 }

@@ -17,6 +17,8 @@ use crate::control::command::Reloaded;
 use crate::control::command::Rollback;
 use crate::control::command::event::Event;
 use crate::control::command::event::Notice;
+use crate::control::command::maintenance::Maintain;
+use crate::control::command::maintenance::Maintained;
 use crate::control::command::status::Status;
 use crate::control::events::Bus;
 use crate::control::gate;
@@ -93,6 +95,7 @@ pub(super) enum Ask {
     Promote(Promote, Caller, oneshot::Sender<Result<EventStream, Refusal>>),
     Rollback(Rollback, Caller, oneshot::Sender<Result<EventStream, Refusal>>),
     Guard(Guard, Caller, oneshot::Sender<Result<Guarded, Refusal>>),
+    Maintain(Maintain, Caller, oneshot::Sender<Result<Maintained, Refusal>>),
     Reload(Cause, oneshot::Sender<Result<Reloaded, Refusal>>),
 }
 
@@ -129,6 +132,15 @@ impl Handle {
     /// Unknown names; the colour is live, about to be, or in use.
     pub async fn guard(&self, request: Guard, who: Caller) -> Result<Guarded, Refusal> {
         self.ask(|reply| Ask::Guard(request, who, reply)).await
+    }
+
+    /// Orders maintenance of upstreams, or says that it is over.
+    ///
+    /// # Errors
+    ///
+    /// Unknown names, what cannot be read, or a state that cannot be made durable.
+    pub async fn maintain(&self, request: Maintain, who: Caller) -> Result<Maintained, Refusal> {
+        self.ask(|reply| Ask::Maintain(request, who, reply)).await
     }
 
     /// Applies the file, after a gate that may be open. Unchanged, it is applied already: the

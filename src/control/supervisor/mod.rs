@@ -3,6 +3,8 @@
 
 mod guards;
 pub mod handle;
+mod maintenance;
+mod orders;
 mod promote;
 pub(crate) mod refusal;
 mod reloading;
@@ -34,7 +36,7 @@ use crate::control::command::event::Event;
 use crate::control::events;
 use crate::control::events::Bus;
 use crate::control::journal::Journal;
-use crate::control::journal::Remembered;
+use crate::control::journal::Memory;
 use crate::control::promotion::Input;
 use crate::control::status::Board;
 use crate::control::supervisor::guards::Held;
@@ -69,7 +71,7 @@ pub struct Supervisor {
     journal: Arc<Mutex<Journal>>,
     /// What the journal holds, upstreams that left the file included: one that returns comes back
     /// with the colour that last passed its gate, not with what the file said long ago.
-    memory: BTreeMap<String, Remembered>,
+    memory: Memory,
     checks: Checks,
     flips: mpsc::UnboundedReceiver<Flip>,
     listeners: Listeners,
@@ -114,6 +116,7 @@ impl Supervisor {
                 }
                 Some(ask) = self.asks.recv() => self.take(ask).await,
                 Some(flip) = self.flips.recv() => self.flipped(flip),
+                () = Self::order_over(&self.memory) => self.expire().await,
                 () = changed(&mut self.watch) => self.waiting.push((Cause::Watch, None)),
             }
             self.apply_waiting().await;
@@ -135,6 +138,10 @@ impl Supervisor {
             }
             Ask::Guard(request, caller, reply) => {
                 let answer = self.guard(&request, caller);
+                drop(reply.send(answer));
+            }
+            Ask::Maintain(request, caller, reply) => {
+                let answer = self.maintain(&request, caller).await;
                 drop(reply.send(answer));
             }
             Ask::Reload(cause, reply) => self.waiting.push((cause, Some(reply))),

@@ -384,6 +384,7 @@ fn log_end(running: &Running, ending: Ending, event: &Event) {
         | Event::Guarded { .. }
         | Event::Probe { .. }
         | Event::Ejection { .. }
+        | Event::Ordered { .. }
         | Event::Reload { .. } => {
             tracing::info!(id, upstreams, %caller, generation, ?ending, "promotion ended");
         }

@@ -54,6 +54,13 @@ pub(super) fn which_one(promotable: &[&Upstream]) -> Refusal {
     hinted(which, "name them with --upstream (repeatable), or say --all")
 }
 
+pub(super) fn which_of(known: &[&Upstream]) -> Refusal {
+    let names: Vec<&str> = known.iter().map(|upstream| &*upstream.name).collect();
+    let detail = format!("there are several upstreams and none is named: {}", listed(&names));
+    let which = refusal(422, Code::Unknown, "which upstream", detail);
+    hinted(which, "name them with --upstream (repeatable), or say --all")
+}
+
 pub(super) fn malformed(detail: String) -> Refusal {
     refusal(422, Code::Unknown, "malformed request", detail)
 }

@@ -125,7 +125,7 @@ impl Supervisor {
 
     /// Pools that are no longer in the snapshot get no new leases and finish in the background, each
     /// as long as its upstream's drain may take.
-    fn replace_pools(&mut self, old: &Snapshot, new: &Snapshot) {
+    pub(super) fn replace_pools(&mut self, old: &Snapshot, new: &Snapshot) {
         for pool in reload::replaced(old, new) {
             pool.leases().retire();
             let drained_already = self

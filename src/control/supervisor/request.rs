@@ -177,8 +177,38 @@ fn chosen<'a>(
     }
 }
 
+/// The upstreams a command names that concerns those without colours, too.
+pub(super) fn of_any_kind<'a>(
+    named: Option<&[String]>,
+    all: bool,
+    snapshot: &'a Snapshot,
+) -> Result<Vec<&'a Upstream>, Refusal> {
+    let known = &snapshot.upstreams;
+    match named {
+        Some(_) if all => {
+            Err(refusal::malformed("`upstreams` and `all` exclude each other".to_owned()))
+        }
+        Some([]) => Err(refusal::malformed("`upstreams` names none".to_owned())),
+        Some(names) => {
+            let mut chosen: Vec<&Upstream> = Vec::new();
+            for name in names {
+                let found = snapshot.upstream(name);
+                let upstream = found.ok_or_else(|| refusal::unknown_upstream(name, snapshot))?;
+                if !chosen.iter().any(|other| other.name == upstream.name) {
+                    chosen.push(upstream);
+                }
+            }
+            Ok(chosen)
+        }
+        None if known.len() > 1 && !all => {
+            Err(refusal::which_of(&known.iter().collect::<Vec<_>>()))
+        }
+        None => Ok(known.iter().collect()),
+    }
+}
+
 /// `250ms`, `1s`, `2m`, `1h`: as in the file.
-fn duration(key: &str, text: Option<&str>) -> Result<Option<Duration>, Refusal> {
+pub(super) fn duration(key: &str, text: Option<&str>) -> Result<Option<Duration>, Refusal> {
     let Some(text) = text else { return Ok(None) };
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);

@@ -16,6 +16,7 @@ use crate::control::checks;
 use crate::control::checks::Checks;
 use crate::control::events::Bus;
 use crate::control::journal::Journal;
+use crate::control::journal::Memory;
 use crate::control::journal::Recovered;
 use crate::control::journal::Remembered;
 use crate::control::reload;
@@ -135,9 +136,9 @@ async fn first_snapshot(
     candidate: &Candidate,
     recovered: Recovered,
     workers: usize,
-) -> (Snapshot, BTreeMap<String, Remembered>) {
+) -> (Snapshot, Memory) {
     let now = SystemTime::now();
-    let mut memory = BTreeMap::new();
+    let mut memory = Memory::default();
     let mut generation = 1;
     let mut damaged = false;
     match recovered {
@@ -147,7 +148,7 @@ async fn first_snapshot(
                 tracing::warn!(warning, "the saved state was repaired");
             }
             generation = state.generation + 1;
-            memory = state.upstreams;
+            memory = state.memory;
         }
         Recovered::Damaged { warning } => {
             tracing::error!(
@@ -158,7 +159,7 @@ async fn first_snapshot(
         }
     }
     let settings = &candidate.settings;
-    let build = |memory: &BTreeMap<String, Remembered>, old: Option<&Snapshot>| {
+    let build = |memory: &Memory, old: Option<&Snapshot>| {
         let ground = Ground { generation, memory, old, workers, now };
         reload::snapshot(Arc::clone(settings), ground)
     };
@@ -168,7 +169,9 @@ async fn first_snapshot(
         for upstream in &snapshot.upstreams {
             let Some(live) = chosen(upstream) else { continue };
             let remembered = Remembered { live, previous: None, since: now };
-            memory.insert(upstream.name.to_string(), remembered);
+            memory
+                .upstreams
+                .insert(upstream.name.to_string(), remembered);
             tracing::error!(upstream = %upstream.name, colour = %live, "chosen as live by its probes");
         }
         // Built anew: which pool is retired depends on the choice.
@@ -196,10 +199,12 @@ fn chosen(upstream: &Upstream) -> Option<Colour> {
 }
 
 /// Takes in what `snapshot` makes live; what it does not mention stays.
-pub(super) fn remember(memory: &mut BTreeMap<String, Remembered>, snapshot: &Snapshot) {
+pub(super) fn remember(memory: &mut Memory, snapshot: &Snapshot) {
     for upstream in &snapshot.upstreams {
         let Pools::Coloured { split, since, previous, .. } = &upstream.pools else { continue };
         let remembered = Remembered { live: split.live(), previous: *previous, since: *since };
-        memory.insert(upstream.name.to_string(), remembered);
+        memory
+            .upstreams
+            .insert(upstream.name.to_string(), remembered);
     }
 }

@@ -1,6 +1,5 @@
 //! The switch: the last look, the journal, and one store; and what is counted on the way.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::time::SystemTime;
@@ -11,6 +10,7 @@ use crate::control::command::Code;
 use crate::control::command::event::Event;
 use crate::control::command::event::Reason;
 use crate::control::command::status::PromotionStatus;
+use crate::control::journal::Memory;
 use crate::control::journal::Remembered;
 use crate::control::journal::State;
 use crate::control::promotion::Ending;
@@ -50,7 +50,8 @@ impl Supervisor {
         for member in running.changing() {
             let (live, previous) = (member.colour, Some(member.colour.other()));
             let remembered = Remembered { live, previous, since: now };
-            memory.insert(member.upstream.name.to_string(), remembered);
+            let name = member.upstream.name.to_string();
+            memory.upstreams.insert(name, remembered);
         }
         let generation = old.generation + 1;
         if let Err(why) = self.make_durable(generation, &memory).await {
@@ -122,10 +123,10 @@ impl Supervisor {
     pub(super) async fn make_durable(
         &self,
         generation: u64,
-        memory: &BTreeMap<String, Remembered>,
+        memory: &Memory,
     ) -> Result<(), String> {
         let journal = Arc::clone(&self.journal);
-        let state = State { generation, upstreams: memory.clone() };
+        let state = State { generation, memory: memory.clone() };
         let write = move || {
             let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
             journal.write(&state).map_err(|error| error.to_string())

@@ -60,6 +60,7 @@ impl Inner {
         families.extend(of_pools(&mut tree, &pools));
         families.extend(of_targets(&mut tree, &pools));
         families.extend(of_promotions(&mut tree, snapshot));
+        families.push(of_maintenance(snapshot));
         families.extend(of_listeners(&tree));
         drop(tree);
         families.extend(self.process.families());
@@ -250,6 +251,18 @@ fn of_promotions(tree: &mut Tree, snapshot: &Snapshot) -> Vec<Family> {
         }
     }
     vec![promotions, phases]
+}
+
+fn of_maintenance(snapshot: &Snapshot) -> Family {
+    let mut maintenance = Family::gauge(
+        "proxy_maintenance",
+        "Whether clients are told that this upstream is being maintained.",
+    );
+    for upstream in &snapshot.upstreams {
+        let stands = u64::from(upstream.orders.maintenance.is_some());
+        maintenance.add(&[("upstream", &upstream.name)], stands);
+    }
+    maintenance
 }
 
 fn of_listeners(tree: &Tree) -> Vec<Family> {

@@ -56,6 +56,7 @@ fn upstream(name: &str, pools: Pools) -> Upstream {
         health: HealthSettings::default(),
         public_host: None,
         promotion: PromotionSettings::default(),
+        orders: Arc::default(),
     }
 }
 

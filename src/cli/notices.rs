@@ -1,0 +1,149 @@
+//! What happens, as lines: one a notice of `proxyctl events`. Pure: values in, lines out.
+
+use crate::cli::screen::Line;
+use crate::cli::screen::Tone;
+use crate::cli::screen::span;
+use crate::cli::words;
+use crate::control::command::event::Event;
+use crate::control::command::event::Notice;
+
+/// One line of `events`: when, whose, what.
+#[must_use]
+pub fn notice(notice: &Notice) -> Line {
+    let mut told = vec![span(Tone::Faint, format!("{} ", notice.at))];
+    if !notice.upstreams.is_empty() {
+        told.push(span(Tone::Strong, format!("{}: ", notice.upstreams.join(", "))));
+    }
+    if let Some(colour) = notice.promoting {
+        told.push(span(Tone::Of(colour), colour.as_str()));
+        told.push(span(Tone::Plain, ": "));
+    }
+    let (tone, text) = happened(&notice.event);
+    told.push(span(tone, text));
+    told
+}
+
+fn happened(event: &Event) -> (Tone, String) {
+    match event {
+        Event::Gating { targets } => {
+            let passed = targets.iter().filter(|target| target.passed).count();
+            let all = words::count(targets.len(), "target");
+            (Tone::Plain, format!("gate: {passed} of {all} passed"))
+        }
+        Event::Switched { generation } => {
+            (Tone::Good, format!("switched, generation {generation}"))
+        }
+        Event::Draining { in_flight } => (Tone::Plain, format!("draining: {in_flight} in flight")),
+        Event::Drained { .. } => (Tone::Good, "drained".to_owned()),
+        Event::Cut { receipts } => {
+            let cut: usize = receipts
+                .iter()
+                .map(|r| r.cut.requests + r.cut.tunnels)
+                .sum();
+            (Tone::Warn, format!("{cut} cut at the drain deadline"))
+        }
+        Event::Reopened { .. } => (Tone::Warn, "taken back".to_owned()),
+        Event::Refused { reasons, .. } => {
+            let reasons: Vec<&str> = reasons.iter().map(|reason| reason.what.as_str()).collect();
+            (Tone::Bad, format!("refused: {}", reasons.join("; ")))
+        }
+        Event::WouldSwitch { .. } => (Tone::Good, "dry run: would switch".to_owned()),
+        Event::Guarded { upstream, colour } => {
+            (Tone::Plain, format!("{upstream}: {colour} is guarded"))
+        }
+        Event::Probe { upstream, colour, target, healthy, outcome } => {
+            let pool = colour
+                .map(|colour| format!(" {colour}"))
+                .unwrap_or_default();
+            let (tone, verdict) =
+                if *healthy { (Tone::Good, "healthy") } else { (Tone::Bad, "unhealthy") };
+            let outcome = words::outcome(outcome);
+            (tone, format!("{upstream}:{pool} {target} is {verdict}: it {outcome}"))
+        }
+        Event::Ejection { upstream, colour, target, ejected, until } => {
+            let pool = colour
+                .map(|colour| format!(" {colour}"))
+                .unwrap_or_default();
+            let until = until
+                .as_ref()
+                .map(|until| format!(" until {until}: requests fail on it"))
+                .unwrap_or_default();
+            let (tone, what) = if *ejected { (Tone::Bad, "ejected") } else { (Tone::Good, "back") };
+            (tone, format!("{upstream}:{pool} {target} is {what}{until}"))
+        }
+        Event::Ordered { upstream, order, stands, until, .. } => {
+            let order = order.as_str();
+            let text = match until {
+                Some(until) => format!("{upstream}: {order} until {until}"),
+                None if *stands => format!("{upstream}: {order} stands"),
+                None => format!("{upstream}: {order} is over"),
+            };
+            (if *stands { Tone::Warn } else { Tone::Good }, text)
+        }
+        Event::Reload { applied: true, generation, .. } => {
+            (Tone::Good, format!("configuration applied, generation {generation}"))
+        }
+        Event::Reload { problems, .. } => {
+            let first = problems
+                .first()
+                .map(|p| format!(": {}", p.what))
+                .unwrap_or_default();
+            let problems = words::count(problems.len(), "problem");
+            (Tone::Bad, format!("configuration refused, {problems}{first}"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_happening_is_one_line() {
+        for (json, told) in [
+            (r#""event":"gating","targets":[]"#, "gate: 0 of 0 targets passed"),
+            (r#""event":"draining","in_flight":3"#, "draining: 3 in flight"),
+            (r#""event":"drained","receipts":[]"#, "drained"),
+            (r#""event":"reopened","receipts":[]"#, "taken back"),
+            (r#""event":"cut","receipts":[]"#, "0 cut at the drain deadline"),
+            (
+                r#""event":"refused","code":"gate","reasons":[{"upstream":"app","colour":"green","what":"a"},{"upstream":"app","colour":"green","what":"b"}]"#,
+                "refused: a; b",
+            ),
+            (r#""event":"guarded","upstream":"app","colour":"blue""#, "app: blue is guarded"),
+            (
+                r#""event":"ejection","upstream":"f","target":"t:1","ejected":true,"until":"T""#,
+                "f: t:1 is ejected until T: requests fail on it",
+            ),
+            (
+                r#""event":"ejection","upstream":"f","colour":"blue","target":"t:1","ejected":false"#,
+                "f: blue t:1 is back",
+            ),
+            (
+                r#""event":"probe","upstream":"f","target":"t:1","healthy":true,"outcome":"200""#,
+                "f: t:1 is healthy: it answered 200",
+            ),
+            (
+                r#""event":"ordered","upstream":"f","order":"maintenance","stands":true,"until":"T","generation":9"#,
+                "f: maintenance until T",
+            ),
+            (
+                r#""event":"ordered","upstream":"f","order":"maintenance","stands":false,"generation":9"#,
+                "f: maintenance is over",
+            ),
+            (
+                r#""event":"reload","applied":true,"generation":9"#,
+                "configuration applied, generation 9",
+            ),
+            (
+                r#""event":"reload","applied":false,"generation":9,"problems":[{"file":"p","line":0,"column":0,"what":"routes: missing"}]"#,
+                "configuration refused, 1 problem: routes: missing",
+            ),
+        ] {
+            let json = format!(r#"{{"at":"T","upstreams":["app"],"promoting":"green",{json}}}"#);
+            let parsed: Notice = serde_json::from_str(&json).unwrap();
+            let text: String = notice(&parsed).into_iter().map(|span| span.text).collect();
+            assert_eq!(text, format!("T app: green: {told}"));
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What people have ordered for one upstream, beside which colour is live: it stands until it is
+//! taken back or over, across reloads and restarts. The journal keeps it, the snapshot carries it,
+//! and `model::choice` obeys it.
+
+pub mod maintenance;
+pub mod moment;
+
+use std::time::SystemTime;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::model::orders::maintenance::Maintenance;
+
+/// Everything that is ordered for one upstream. A field of a newer version is left out when it is
+/// read, one that is missing is not ordered.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Orders {
+    /// Clients are told that the application is being maintained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
+}
+
+/// One order of an upstream, by its name in events and messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// [`Orders::maintenance`].
+    Maintenance,
+}
+
+impl Order {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Maintenance => "maintenance",
+        }
+    }
+}
+
+impl Orders {
+    /// Whether nothing is ordered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// When the first of them is over.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<SystemTime> {
+        self.maintenance.as_ref().map(|order| order.until)
+    }
+
+    /// Drops what is over at `now`, and says what that was.
+    pub fn expire(&mut self, now: SystemTime) -> Vec<Order> {
+        let mut over = Vec::new();
+        if self
+            .maintenance
+            .take_if(|order| order.until <= now)
+            .is_some()
+        {
+            over.push(Order::Maintenance);
+        }
+        over
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const EPOCH: SystemTime = SystemTime::UNIX_EPOCH;
+
+    fn until(seconds: u64) -> Maintenance {
+        let at = EPOCH + Duration::from_secs(seconds);
+        Maintenance {
+            since: EPOCH,
+            until: at,
+            allow: vec!["10.0.0.0/8".parse().unwrap()],
+            retry_after: Duration::from_secs(120),
+            page: None,
+        }
+    }
+
+    #[test]
+    fn an_order_is_over_at_its_moment_and_not_before() {
+        let mut orders = Orders { maintenance: Some(until(10)) };
+        assert_eq!(orders.next_expiry(), Some(EPOCH + Duration::from_secs(10)));
+        assert_eq!(orders.expire(EPOCH + Duration::from_secs(9)), []);
+        assert!(!orders.is_empty());
+        assert_eq!(orders.expire(EPOCH + Duration::from_secs(10)), [Order::Maintenance]);
+        assert!(orders.is_empty());
+    }
+
+    #[test]
+    fn orders_are_read_as_they_were_written_and_unknown_ones_are_left_out() {
+        let orders = Orders { maintenance: Some(until(10)) };
+        let mut written = serde_json::to_value(&orders).unwrap();
+        assert_eq!(written["maintenance"]["until"], "1970-01-01T00:00:10Z");
+        written["teleport"] = serde_json::json!({ "to": "mars" });
+        assert_eq!(serde_json::from_value::<Orders>(written).unwrap(), orders);
+        assert_eq!(serde_json::to_value(Orders::default()).unwrap(), serde_json::json!({}));
+    }
+}

@@ -1,0 +1,42 @@
+//! A request as `model::choice` looks at it: its head, its connection, and the time.
+
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+use crate::model::choice::Asked;
+use crate::model::choice::client;
+use crate::proxy::connection::Connection;
+use crate::proxy::head::Head;
+
+/// A request that has found its upstream.
+pub(crate) struct Request<'a, H> {
+    /// Its head.
+    pub(crate) head: &'a H,
+    /// What it came over.
+    pub(crate) connection: &'a Connection,
+    /// Networks whose `X-Forwarded-For` is believed.
+    pub(crate) trusted: &'a [ipnet::IpNet],
+}
+
+impl<H: Head> Asked for Request<'_, H> {
+    fn method(&self) -> &str {
+        self.head.method()
+    }
+
+    fn target(&self) -> &str {
+        self.head.target()
+    }
+
+    fn field<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.head.values(name)
+    }
+
+    fn client(&self) -> IpAddr {
+        let peer = self.connection.client.address;
+        client::address(peer, self.trusted, self.field("x-forwarded-for"))
+    }
+
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+}
