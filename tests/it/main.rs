@@ -38,6 +38,7 @@ mod issue;
 mod journal;
 mod life;
 mod limits;
+mod maintenance;
 mod many;
 mod metrics;
 mod privacy;
