@@ -41,8 +41,8 @@ pub struct Ground<'a> {
     pub now: SystemTime,
 }
 
-/// Builds the snapshot that `settings` describe. New pools of the standby colour are born retired;
-/// shared pools are left as they are.
+/// Builds the snapshot that `settings` describe. New pools of the standby colour are born shut, or as
+/// retired as what they replace; shared pools are left as they are.
 #[must_use]
 pub fn snapshot(settings: Arc<Settings>, ground: Ground<'_>) -> Snapshot {
     let upstreams: Vec<Upstream> = settings
@@ -132,7 +132,7 @@ fn one_upstream(
                 let pool = pool(name, Some(colour), targets, old, ground.workers);
                 let shared = old.is_some_and(|old| Arc::ptr_eq(old, &pool));
                 if !shared && colour != live {
-                    pool.leases().retire();
+                    shut_as(&pool, old);
                 }
                 pool
             };
@@ -158,6 +158,16 @@ fn one_upstream(
             .cloned()
             .unwrap_or_default()
             .into(),
+    }
+}
+
+/// A standby pool is born shut, unless the one that it replaces lets the exceptions of a release in:
+/// those go on.
+fn shut_as(pool: &Pool, old: Option<&Arc<Pool>>) {
+    if old.is_some_and(|old| old.leases().is_retired() && !old.leases().is_shut()) {
+        pool.leases().retire();
+    } else {
+        pool.leases().shut();
     }
 }
 

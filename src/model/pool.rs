@@ -70,6 +70,15 @@ impl Pool {
         crate::sync::lease::Lease::take(Arc::clone(self), worker)
     }
 
+    /// As [`lease`](Self::lease), for the exceptions of a release.
+    #[cfg(test)]
+    pub(crate) fn exceptional_lease(
+        self: &Arc<Self>,
+        worker: usize,
+    ) -> Result<crate::sync::lease::Lease<Arc<Self>>, crate::sync::lease::Retired> {
+        crate::sync::lease::Lease::take_exceptional(Arc::clone(self), worker)
+    }
+
     /// Counts a retry of this `second`; whether it is one of the few that each second may see. Workers
     /// look at the clock at different moments: one that is a little behind counts to the newer second.
     #[must_use]

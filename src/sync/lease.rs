@@ -5,9 +5,16 @@
 //! Both touch the cell, so one of the two comes first in its modification order: either the drain
 //! sees the count and waits, or the lease sees `retired` and gives itself back. A pool reported
 //! drained can therefore never receive another request until it is reopened.
+//!
+//! A pool that is retired is not shut yet: the named exceptions of a release (a rescue, a skewed
+//! asset, a preview, a warm-up) may still use it, each under an exceptional lease, counted apart.
+//! Whoever is to say that a pool is empty for good shuts it first and then looks at both counts: the
+//! same rule, one door further in.
 
 #[cfg(loom_model)]
 use loom::sync::atomic::AtomicBool;
+#[cfg(loom_model)]
+use loom::sync::atomic::AtomicU8;
 #[cfg(loom_model)]
 use loom::sync::atomic::AtomicUsize;
 #[cfg(loom_model)]
@@ -15,20 +22,33 @@ use loom::sync::atomic::Ordering;
 #[cfg(not(loom_model))]
 use std::sync::atomic::AtomicBool;
 #[cfg(not(loom_model))]
+use std::sync::atomic::AtomicU8;
+#[cfg(not(loom_model))]
 use std::sync::atomic::AtomicUsize;
 #[cfg(not(loom_model))]
 use std::sync::atomic::Ordering;
 
 use crate::sync::striped::Striped;
 
-/// The in-flight counts of one pool, and whether it takes work.
+/// Every lease is given.
+const OPEN: u8 = 0;
+
+/// Only exceptional leases are given.
+const EXCEPTIONAL: u8 = 1;
+
+/// No lease is given.
+const SHUT: u8 = 2;
+
+/// The in-flight counts of one pool, and whom it lets in.
 #[derive(Debug)]
 pub struct Leases {
-    /// Requests, tunnels included.
-    in_flight: Striped,
-    /// The part of `in_flight` that has become a tunnel.
+    /// Requests that came while the pool was open, tunnels included.
+    plain: Striped,
+    /// Those of the exceptions, tunnels included.
+    exceptional: Striped,
+    /// The part of both that has become a tunnel.
     tunnels: Striped,
-    retired: AtomicBool,
+    door: AtomicU8,
     cut: AtomicBool,
     cut_requests: AtomicUsize,
     cut_tunnels: AtomicUsize,
@@ -47,6 +67,7 @@ pub struct Lease<H: Holder> {
     holder: H,
     worker: usize,
     tunnel: bool,
+    exceptional: bool,
 }
 
 /// The pool no longer takes work: load the newer snapshot.
@@ -67,36 +88,67 @@ impl Leases {
     #[must_use]
     pub fn new(workers: usize) -> Self {
         Self {
-            in_flight: Striped::new(workers),
+            plain: Striped::new(workers),
+            exceptional: Striped::new(workers),
             tunnels: Striped::new(workers),
-            retired: AtomicBool::new(false),
+            door: AtomicU8::new(OPEN),
             cut: AtomicBool::new(false),
             cut_requests: AtomicUsize::new(0),
             cut_tunnels: AtomicUsize::new(0),
         }
     }
 
-    /// Refuses further leases.
+    /// Refuses further plain leases. Exceptional ones are given, also where the pool was shut before.
+    /// A cut is over: it was of what had been taken until then.
     pub fn retire(&self) {
-        self.retired.store(true, Ordering::Release);
+        self.cut.store(false, Ordering::Release);
+        self.door.store(EXCEPTIONAL, Ordering::Release);
+    }
+
+    /// Refuses every further lease. Must come before whatever is to be known of the pool for good.
+    pub fn shut(&self) {
+        self.door.store(SHUT, Ordering::Release);
     }
 
     /// Takes leases again; must happen before the snapshot that needs it is published.
     pub fn reopen(&self) {
         self.cut.store(false, Ordering::Release);
-        self.retired.store(false, Ordering::Release);
+        self.door.store(OPEN, Ordering::Release);
     }
 
-    /// Whether new leases are refused.
+    /// Whether new plain leases are refused.
     #[must_use]
     pub fn is_retired(&self) -> bool {
-        self.retired.load(Ordering::Acquire)
+        self.door.load(Ordering::Acquire) != OPEN
     }
 
-    /// How many leases are out, tunnels included. Exact for a retired pool: it can only fall.
+    /// Whether every new lease is refused.
+    #[must_use]
+    pub fn is_shut(&self) -> bool {
+        self.door.load(Ordering::Acquire) == SHUT
+    }
+
+    /// How many leases are out, exceptional ones and tunnels included. Exact for a pool that is shut:
+    /// it can only fall.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.in_flight.look()
+        self.plain.look() + self.exceptional.look()
+    }
+
+    /// How many plain leases are out. Exact for a retired pool: it can only fall.
+    #[must_use]
+    pub fn plain(&self) -> usize {
+        self.plain.look()
+    }
+
+    /// How many exceptional leases one worker has out: cheap, for decisions that need no truth.
+    #[must_use]
+    pub fn exceptional_of(&self, worker: usize) -> usize {
+        self.exceptional.of(worker)
+    }
+
+    fn counts(&self, exceptional: bool) -> &Striped {
+        if exceptional { &self.exceptional } else { &self.plain }
     }
 
     /// How many of them are tunnels.
@@ -135,13 +187,37 @@ impl<H: Holder> Lease<H> {
     ///
     /// [`Retired`] when a newer snapshot no longer sends work here.
     pub fn take(holder: H, worker: usize) -> Result<Self, Retired> {
+        Self::take_unless(holder, worker, false)
+    }
+
+    /// Takes an exceptional lease for `worker`, unless the pool is shut. Only the named exceptions of
+    /// a release may: a rescue, a skewed asset, a preview, and a warm-up. Each is asked for by name in
+    /// the file or by a command; a request that is none of them takes a plain lease, and is told by
+    /// its refusal that there is a newer snapshot.
+    ///
+    /// # Errors
+    ///
+    /// [`Retired`] when the pool is shut: its processes may be gone at any moment.
+    pub fn take_exceptional(holder: H, worker: usize) -> Result<Self, Retired> {
+        Self::take_unless(holder, worker, true)
+    }
+
+    fn take_unless(holder: H, worker: usize, exceptional: bool) -> Result<Self, Retired> {
         let leases = holder.leases();
-        leases.in_flight.add(worker);
-        if leases.is_retired() {
-            leases.in_flight.take_away(worker);
+        let counts = leases.counts(exceptional);
+        counts.add(worker);
+        // Count first, look second.
+        let refused = if exceptional { leases.is_shut() } else { leases.is_retired() };
+        if refused {
+            counts.take_away(worker);
             return Err(Retired);
         }
-        Ok(Self { holder, worker, tunnel: false })
+        Ok(Self { holder, worker, tunnel: false, exceptional })
+    }
+
+    /// Whether it was given to an exception.
+    pub fn is_exceptional(&self) -> bool {
+        self.exceptional
     }
 
     /// What the lease is held on.
@@ -171,7 +247,7 @@ impl<H: Holder> Drop for Lease<H> {
         if self.tunnel {
             leases.tunnels.take_away(self.worker);
         }
-        leases.in_flight.take_away(self.worker);
+        leases.counts(self.exceptional).take_away(self.worker);
     }
 }
 
@@ -187,110 +263,7 @@ impl<T: Holder> Holder for std::rc::Rc<T> {
     }
 }
 
-#[cfg(all(test, not(loom_model)))]
-mod tests {
-    use super::*;
-    use std::sync::Arc;
-
-    impl Holder for Leases {
-        fn leases(&self) -> &Leases {
-            self
-        }
-    }
-
-    #[test]
-    fn a_retired_pool_refuses_and_leaves_no_trace() {
-        let leases = Arc::new(Leases::new(2));
-        let held = Lease::take(Arc::clone(&leases), 0).unwrap();
-        leases.retire();
-        assert_eq!(Lease::take(Arc::clone(&leases), 1).unwrap_err(), Retired);
-        assert_eq!(leases.in_flight(), 1);
-        drop(held);
-        assert_eq!(leases.in_flight(), 0);
-    }
-
-    #[test]
-    fn a_reopened_pool_takes_leases_and_forgets_the_cut() {
-        let leases = Arc::new(Leases::new(1));
-        leases.retire();
-        leases.cut();
-        leases.reopen();
-        assert!(!leases.is_cut());
-        assert!(Lease::take(leases, 0).is_ok());
-    }
-
-    #[test]
-    fn a_cut_is_counted_by_kind_and_gives_everything_back() {
-        let leases = Arc::new(Leases::new(1));
-        let request = Lease::take(Arc::clone(&leases), 0).unwrap();
-        let mut tunnel = Lease::take(Arc::clone(&leases), 0).unwrap();
-        tunnel.become_tunnel();
-        tunnel.become_tunnel();
-        assert_eq!((leases.in_flight(), leases.tunnels()), (2, 1));
-        leases.cut();
-        request.end_as_cut();
-        tunnel.end_as_cut();
-        assert_eq!(leases.cut_count(), CutCount { requests: 1, tunnels: 1 });
-        assert_eq!((leases.in_flight(), leases.tunnels()), (0, 0));
-    }
-}
-
-/// Run with `RUSTFLAGS="--cfg loom_model" cargo test --lib --target-dir target/loom loom_`. The name is
-/// our own: tokio and others change their shape under plain `--cfg loom`.
 #[cfg(all(test, loom_model))]
-mod loom_tests {
-    use super::*;
-    use loom::sync::Arc;
-
-    struct Shared(Arc<Leases>);
-
-    impl Holder for Shared {
-        fn leases(&self) -> &Leases {
-            &self.0
-        }
-    }
-
-    #[test]
-    fn loom_a_drained_pool_never_receives_another_lease() {
-        loom::model(|| {
-            let leases = Arc::new(Leases::new(2));
-            let working = Arc::new(AtomicBool::new(false));
-            let worker = loom::thread::spawn({
-                let (leases, working) = (Arc::clone(&leases), Arc::clone(&working));
-                move || {
-                    if let Ok(lease) = Lease::take(Shared(leases), 1) {
-                        working.store(true, Ordering::Release);
-                        working.store(false, Ordering::Release);
-                        drop(lease);
-                    }
-                }
-            });
-            leases.retire();
-            if leases.in_flight() == 0 {
-                // Drained: whoever had a lease has ended, and nobody gets one any more.
-                assert!(!working.load(Ordering::Acquire));
-                worker.join().unwrap();
-                assert!(!working.load(Ordering::Acquire));
-                assert_eq!(leases.in_flight(), 0);
-            } else {
-                worker.join().unwrap();
-            }
-        });
-    }
-
-    #[test]
-    fn loom_after_a_reopen_the_pool_takes_leases() {
-        loom::model(|| {
-            let leases = Arc::new(Leases::new(1));
-            leases.retire();
-            let worker = loom::thread::spawn({
-                let leases = Arc::clone(&leases);
-                move || Lease::take(Shared(leases), 0).is_ok()
-            });
-            leases.reopen();
-            let _ = worker.join().unwrap();
-            assert!(Lease::take(Shared(Arc::clone(&leases)), 0).is_ok());
-            assert_eq!(leases.in_flight(), 0);
-        });
-    }
-}
+mod loom_tests;
+#[cfg(all(test, not(loom_model)))]
+mod tests;

@@ -31,7 +31,7 @@ impl Supervisor {
             return Err(refusal::stopping());
         }
         let (upstream, colour) = request::guard(guard, &self.snapshots.load())?;
-        self.may_guard(&upstream, colour)?;
+        self.shut_for_guard(&upstream, colour)?;
         let alive = Arc::new(());
         self.guards.retain(|held| held.alive.strong_count() > 0);
         self.guards.push(Held {
@@ -44,7 +44,9 @@ impl Supervisor {
         Ok(Guarded { upstream: upstream.name.to_string(), colour, _alive: alive })
     }
 
-    fn may_guard(&self, upstream: &Upstream, colour: Colour) -> Result<(), Refusal> {
+    /// Shuts the pools of a colour and looks then: nobody can come in any more. Where the guard is
+    /// refused everything is as it was.
+    fn shut_for_guard(&self, upstream: &Upstream, colour: Colour) -> Result<(), Refusal> {
         let name = &upstream.name;
         if upstream.live() == Some(colour) {
             return Err(refusal::in_use(format!("{name}: {colour} is live")));
@@ -54,10 +56,14 @@ impl Supervisor {
             return Err(refusal::in_use(format!("{name}: a promotion of {colour} is gating")));
         }
         let pools = self.pools_of(upstream, colour);
-        // Only a retired pool's count can be trusted to stay at nothing.
         let retired = pools.iter().all(|pool| pool.leases().is_retired());
+        let mut let_in = pools.clone();
+        let_in.retain(|pool| retired && !pool.leases().is_shut());
+        // Only the count of a pool that is shut can be trusted to stay at nothing.
+        let_in.iter().for_each(|pool| pool.leases().shut());
         let in_flight = tasks::in_flight(&pools);
         if !retired || in_flight > 0 {
+            let_in.iter().for_each(|pool| pool.leases().retire());
             let requests = if in_flight == 1 { "request is" } else { "requests are" };
             let detail = format!("{name}: {in_flight} {requests} in flight on {colour}");
             return Err(refusal::in_use(detail));

@@ -192,6 +192,7 @@ impl Supervisor {
     /// Something may have changed on the pools that a promotion drains.
     pub(super) async fn look(&mut self, serial: Serial) {
         let Some(running) = self.running.get(&serial) else { return };
+        running.shut_what_is_done();
         let in_flight = tasks::in_flight(&running.draining());
         let cut = running.cut_so_far();
         if in_flight > 0 && cut == 0 {

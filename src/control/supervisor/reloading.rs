@@ -127,7 +127,7 @@ impl Supervisor {
     /// as long as its upstream's drain may take.
     pub(super) fn replace_pools(&mut self, old: &Snapshot, new: &Snapshot) {
         for pool in reload::replaced(old, new) {
-            pool.leases().retire();
+            pool.leases().shut();
             let drained_already = self
                 .running
                 .values()

@@ -141,6 +141,15 @@ impl Running {
             .collect()
     }
 
+    /// Shuts the pools that only exceptions use any more. What is looked at afterwards is exact: a
+    /// receipt that says "safe to kill" stands on it.
+    pub(super) fn shut_what_is_done(&self) {
+        let draining = self.draining();
+        for pool in draining.iter().filter(|pool| tasks::is_done(pool)) {
+            pool.leases().shut();
+        }
+    }
+
     /// What its drain has ended by force so far.
     pub(super) fn cut_so_far(&self) -> usize {
         self.members
@@ -167,7 +176,9 @@ impl Running {
         let drained = self.switched.elapsed().as_secs_f64();
         let receipt = |member: &Member| {
             let in_flight = member.in_flight();
-            let safe = !member.reopened && ending.is_safe_to_kill(in_flight);
+            // Of a pool that still lets exceptions in, nothing found now would stay so.
+            let shut = member.retired.iter().all(|pool| pool.leases().is_shut());
+            let safe = !member.reopened && shut && ending.is_safe_to_kill(in_flight);
             Receipt {
                 upstream: member.upstream.name.to_string(),
                 colour: member.colour,

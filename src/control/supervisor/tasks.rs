@@ -107,7 +107,7 @@ pub(super) async fn watch(
         let now = Instant::now();
         let in_flight = in_flight(&pools);
         let news = known != Some(in_flight) && now >= not_before;
-        if in_flight == 0 || news || now >= until {
+        if in_flight == 0 || news || now >= until || pools.iter().any(|pool| is_done(pool)) {
             return Done::Look(serial);
         }
         sleep_until(until.min(now + POLL)).await;
@@ -117,6 +117,12 @@ pub(super) async fn watch(
 /// Requests in flight on these pools, tunnels included.
 pub(super) fn in_flight(pools: &[Arc<Pool>]) -> usize {
     pools.iter().map(|pool| pool.leases().in_flight()).sum()
+}
+
+/// Whether only exceptions use this pool any more: it may be shut.
+pub(super) fn is_done(pool: &Pool) -> bool {
+    let leases = pool.leases();
+    leases.is_retired() && !leases.is_shut() && leases.plain() == 0
 }
 
 /// Waits until a replaced pool is empty; at the deadline what is left is cut.
@@ -141,8 +147,9 @@ async fn wait_for_empty(pool: &Pool, until: Instant) {
     }
 }
 
-/// Cuts, once: a second cut would forget what the first has counted.
+/// Shuts and cuts. Cuts once: a second cut would forget what the first has counted.
 pub(super) fn cut(pool: &Pool) {
+    pool.leases().shut();
     if !pool.leases().is_cut() {
         pool.leases().cut();
     }

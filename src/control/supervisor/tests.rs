@@ -1,5 +1,6 @@
 //! The supervisor against real targets, a real file and a real state directory.
 
+mod exceptions;
 mod promotions;
 mod reloads;
 mod restarts;

@@ -1,0 +1,73 @@
+//! Which door of a retired pool is open, and who shuts it.
+
+use serde_json::json;
+
+use crate::control::command::Code;
+use crate::control::command::Guard;
+use crate::control::command::event::Event;
+use crate::control::supervisor::testing::ME;
+use crate::control::supervisor::testing::Origin;
+use crate::control::supervisor::testing::World;
+use crate::control::supervisor::testing::upstream;
+use crate::model::colour::Colour;
+
+#[tokio::test]
+async fn a_pool_is_born_shut_retired_while_it_drains_and_shut_before_its_receipt() {
+    let (blue, green) = (Origin::start(200).await, Origin::start(200).await);
+    let world = World::with(json!({ "app": upstream(&[&blue], &[&green]) })).await;
+    assert!(world.pool("app", Colour::Green).leases().is_shut());
+    let request = world.request("app");
+    let mut events = world.promote("green").await;
+    events
+        .until(|event| matches!(event, Event::Draining { in_flight: 1 }))
+        .await;
+    let blue = world.pool("app", Colour::Blue);
+    assert!(blue.leases().is_retired() && !blue.leases().is_shut());
+    // The last plain request goes and an exception is in: nobody else comes in, and it is waited for.
+    let exception = blue.exceptional_lease(0).unwrap();
+    drop(request);
+    world.until(|_| blue.leases().is_shut()).await;
+    assert!(blue.exceptional_lease(0).is_err());
+    assert!(world.handle.status().upstreams["app"].promotion.is_some(), "it still drains");
+    drop(exception);
+    let Event::Drained { receipts } = events.last().await else { panic!("not drained") };
+    assert_eq!(receipts[0].safe_to_kill, Some(Colour::Blue));
+}
+
+#[tokio::test]
+async fn the_deadline_of_a_drain_cuts_exceptions_as_well() {
+    let (blue, green) = (Origin::start(200).await, Origin::start(200).await);
+    let mut file = upstream(&[&blue], &[&green]);
+    file["promotion"] = json!({ "drain_timeout": "300ms" });
+    let world = World::with(json!({ "app": file })).await;
+    let request = world.request("app");
+    let mut events = world.promote("green").await;
+    events
+        .until(|event| matches!(event, Event::Draining { .. }))
+        .await;
+    let blue = world.pool("app", Colour::Blue);
+    let exception = blue.exceptional_lease(0).unwrap();
+    world.until(|_| blue.leases().is_cut()).await;
+    assert!(blue.leases().is_shut(), "shut first: who comes after a cut would not be told of it");
+    request.end_as_cut();
+    exception.end_as_cut();
+    let Event::Cut { receipts } = events.last().await else { panic!("not cut") };
+    assert_eq!((receipts[0].cut.requests, receipts[0].safe_to_kill), (2, Some(Colour::Blue)));
+}
+
+#[tokio::test]
+async fn a_guard_shuts_first_and_a_refused_one_lets_exceptions_in_again() {
+    let (blue, green) = (Origin::start(200).await, Origin::start(200).await);
+    let world = World::with(json!({ "app": upstream(&[&blue], &[&green]) })).await;
+    let guard = || Guard { colour: "green".to_owned(), upstream: None };
+    let green = world.pool("app", Colour::Green);
+    green.leases().retire();
+    let exception = green.exceptional_lease(0).unwrap();
+    let refused = world.handle.guard(guard(), ME).await.unwrap_err();
+    assert_eq!(refused.code, Code::InUse);
+    assert!(!green.leases().is_shut(), "as it was");
+    drop(exception);
+    let held = world.handle.guard(guard(), ME).await.unwrap();
+    assert!(green.exceptional_lease(0).is_err(), "whoever kills it now takes nothing from anybody");
+    drop(held);
+}
