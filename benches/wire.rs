@@ -91,6 +91,7 @@ fn wire_answer(bytes: &[u8], kept: &mut Kept) {
         framing: Some(head.body),
         connection: ConnectionLine::None,
         nominates: head.nominates,
+        extras: None,
     };
     kept.out.clear();
     rewrite::response(&mut kept.out, &homeward, head.fields);

@@ -183,6 +183,7 @@ fn heads() {
         framing: Some(Framing::Length(1043)),
         connection: ConnectionLine::None,
         nominates: answer.nominates,
+        extras: None,
     };
     let mut out = Vec::with_capacity(4096);
     for _ in 0..TIMES {

@@ -45,6 +45,7 @@ fn check(bytes: &[u8], to: Asked) {
         framing: (!interim).then_some(read.body),
         connection: ConnectionLine::None,
         nominates: read.nominates,
+        extras: None,
     };
     let mut sent = Vec::new();
     rewrite::response(&mut sent, &homeward, read.fields.clone());

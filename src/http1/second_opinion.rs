@@ -180,6 +180,7 @@ fn send_back(bytes: &[u8]) -> Option<(u16, Vec<u8>, Vec<u8>)> {
             Framing::None | Framing::Length(_) | Framing::Chunked => ConnectionLine::None,
         },
         nominates: head.nominates,
+        extras: None,
     };
     let (mut sent, mut by_pair) = (Vec::new(), Vec::new());
     rewrite::response(&mut by_pair, &homeward, head.pairs());

@@ -21,6 +21,7 @@ use crate::http1::chunked::Encoder;
 use crate::http1::framing::Framing;
 use crate::http1::head::ResponseHead;
 use crate::http1::rewrite::response_fields;
+use crate::model::extras::Extras;
 use crate::model::fault::Fault;
 use crate::net::pipe::Pipe;
 use crate::proxy::downstream::BodyState;
@@ -163,7 +164,12 @@ impl Downstream for StreamSide {
             Framing::None | Framing::Chunked | Framing::UntilClose => 0,
         };
         self.came.reserve(head.length + content);
-        for (name, value) in response_fields(head.status, head.nominates, head.pairs()) {
+        let extras = exchange.extras();
+        let passing = response_fields(head.status, head.nominates, head.pairs())
+            .filter(|(name, _)| !extras.is_some_and(|extras| extras.drops(name)));
+        let added = extras.into_iter().flat_map(Extras::added);
+        let added = added.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        for (name, value) in passing.chain(added) {
             let Some(name) = names::name(name) else { continue };
             let from = self.came.len();
             self.came.extend_from_slice(value);

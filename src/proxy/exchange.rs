@@ -5,6 +5,7 @@
 //! exactly one outcome, and gives back its lease.
 
 mod ending;
+mod extras;
 mod pace;
 mod record;
 mod target_use;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::model::extras::Extras;
 use crate::model::fault::Fault;
 use crate::model::settings::Timeouts;
 use crate::proxy::clock::Watch;
@@ -46,6 +48,7 @@ pub(crate) struct Exchange {
     /// When the request head was complete.
     pub(crate) began: Instant,
     asked: OnceCell<Asked>,
+    extras: OnceCell<Box<Extras>>,
     generation: Cell<u64>,
     timeouts: Cell<Timeouts>,
     pool: RefCell<Option<Rc<WorkerPool>>>,
@@ -89,6 +92,7 @@ impl Exchange {
             connection: Rc::clone(connection),
             began: Instant::now(),
             asked: OnceCell::new(),
+            extras: OnceCell::new(),
             generation: Cell::new(0),
             timeouts: Cell::new(Timeouts::default()),
             pool: RefCell::new(None),

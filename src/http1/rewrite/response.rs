@@ -11,6 +11,7 @@ use crate::http1::rewrite::Nominated;
 use crate::http1::rewrite::Run;
 use crate::http1::rewrite::line;
 use crate::http1::rewrite::number;
+use crate::model::extras::Extras;
 
 /// What the head says about the connection it goes over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub struct Homeward<'a> {
     /// Whether `Connection` nominates fields
     /// ([`nominates`](crate::http1::head::ResponseHead::nominates)).
     pub nominates: bool,
+    /// What is added to it and left out of it, if anything is.
+    pub extras: Option<&'a Extras>,
 }
 
 /// Appends the head to send to `out`, made from the `fields` as received; the blank line that ends
@@ -56,9 +59,10 @@ pub fn response<'f>(out: &mut Vec<u8>, homeward: &Homeward<'_>, fields: impl Lin
     out.reserve(fields.room() + homeward.reason.len() + NAMES_AND_NUMBERS);
     status_line(out, homeward.status, homeward.reason);
     let nominated = Nominated::new(homeward.nominates, &fields);
-    let closely = nominated.any();
+    let extras = homeward.extras;
+    let closely = nominated.any() || extras.is_some();
     let (head, length) = (fields.head(), length_to_say(homeward));
-    let mut writer = Writer { out, head, run: Run::default(), nominated, length };
+    let mut writer = Writer { out, head, run: Run::default(), nominated, extras, length };
     fields.show(0, closely, &mut writer);
     let Writer { out, mut run, length, .. } = writer;
     run.write(out, head);
@@ -72,6 +76,7 @@ struct Writer<'o, 'f> {
     /// The lines that pass as they came, and are not written yet.
     run: Run,
     nominated: Nominated<'f>,
+    extras: Option<&'o Extras>,
     length: Length,
 }
 
@@ -87,7 +92,9 @@ impl<'f, L: Line<'f>> Look<'f, L> for Writer<'_, 'f> {
             // Of several, the first.
             std::mem::replace(&mut self.length, Length::Unsaid) != Length::Unsaid
         } else {
-            !is_hop_by_hop(field.known()) && !self.nominated.has(field.name())
+            !is_hop_by_hop(field.known())
+                && !self.nominated.has(field.name())
+                && !self.extras.is_some_and(|extras| extras.drops(field.name()))
         };
         match field.clean() {
             Some(clean) if passes => self.run.add(self.out, self.head, clean),
@@ -122,6 +129,11 @@ fn length_to_say(homeward: &Homeward<'_>) -> Length {
 }
 
 fn end(out: &mut Vec<u8>, homeward: &Homeward<'_>, length: Length) {
+    if let Some(extras) = homeward.extras {
+        for (name, value) in extras.added() {
+            line(out, name.as_bytes(), value.as_bytes());
+        }
+    }
     if let Length::Is(length) = length {
         out.extend_from_slice(b"Content-Length: ");
         number(out, length);
@@ -169,4 +181,47 @@ pub fn response_fields<'f>(
         let first = known != Known::ContentLength || !std::mem::replace(&mut has_length, true);
         first && !is_hop_by_hop(known) && !nominated.has(name)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http1::head;
+    use crate::http1::head::Fields;
+    use crate::http1::head::HeadLimits;
+    use crate::http1::head::Parsed;
+
+    /// Reads an answer's head and writes it with `extras`.
+    fn adorned(received: &str, extras: Option<&Extras>) -> String {
+        let limits = HeadLimits { bytes: 1000, fields: 100, target: 100 };
+        let mut room = Fields::default();
+        let read = head::response(received.as_bytes(), &mut room, &limits, head::Asked::Other);
+        let Ok(Parsed::Whole(read)) = read else { panic!("{received}") };
+        let homeward = Homeward {
+            status: read.status,
+            reason: read.reason,
+            framing: Some(read.body),
+            connection: ConnectionLine::None,
+            nominates: read.nominates,
+            extras,
+        };
+        let mut out = Vec::new();
+        response(&mut out, &homeward, read.fields.clone());
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn extras_stand_beside_the_targets_fields_or_in_their_place_and_nothing_else_moves() {
+        let received = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nA: 1\r\ncache-CONTROL: public\r\n\
+            Set-Cookie: theirs=1\r\nZ: 2\r\n\r\n";
+        assert_eq!(adorned(received, None), received);
+        let extras = Extras::default()
+            .with("Set-Cookie", "ours=1")
+            .with_only("Cache-Control", "no-store");
+        assert_eq!(
+            adorned(received, Some(&extras)),
+            "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nA: 1\r\nSet-Cookie: theirs=1\r\nZ: 2\r\n\
+             Set-Cookie: ours=1\r\nCache-Control: no-store\r\n\r\n"
+        );
+    }
 }

@@ -75,6 +75,7 @@ fn homeward(framing: Option<Framing>) -> Homeward<'static> {
         framing,
         connection: ConnectionLine::None,
         nominates: false,
+        extras: None,
     }
 }
 

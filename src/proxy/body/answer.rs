@@ -19,6 +19,7 @@ use http_body::Frame;
 use http_body::SizeHint;
 use tokio::io::AsyncReadExt;
 
+use crate::model::extras::Extras;
 use crate::model::fault::Fault;
 use crate::proxy::body::StreamSide;
 use crate::proxy::buffers::poll_read_scratch;
@@ -111,6 +112,9 @@ impl AnswerBody {
                 headers.insert(name, value);
             }
         }
+        if let Some(extras) = exchange.extras() {
+            add(&mut headers, extras);
+        }
         headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
         let to_head = exchange.asked().is_some_and(Asked::is_head);
         let text = (!to_head && length > 0).then(|| Bytes::from(reply.text));
@@ -122,6 +126,21 @@ impl AnswerBody {
         *response.status_mut() = reply.status;
         *response.headers_mut() = headers;
         response
+    }
+}
+
+/// Adds to one of the proxy's own answers, and leaves out of it, what is ordered.
+fn add(headers: &mut HeaderMap, extras: &Extras) {
+    let dropped = |name: &&HeaderName| extras.drops(name.as_str().as_bytes());
+    let dropped: Vec<HeaderName> = headers.keys().filter(dropped).cloned().collect();
+    for name in dropped {
+        headers.remove(name);
+    }
+    for (name, value) in extras.added() {
+        let name = HeaderName::from_bytes(name.as_bytes());
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
+            headers.append(name, value);
+        }
     }
 }
 

@@ -164,6 +164,7 @@ impl<S: Transport> Side<S> {
             framing: Some(Framing::Length(0)),
             connection,
             nominates: false,
+            extras: exchange.extras(),
         };
         // Nothing has been sent of an answer that broke off with its head: ours stands in its place.
         self.out.truncate(self.answer_at.unwrap_or(usize::MAX));
@@ -325,6 +326,7 @@ impl<S: Transport> Downstream for Side<S> {
                 framing: None,
                 connection: ConnectionLine::None,
                 nominates: head.nominates,
+                extras: None,
             };
             rewrite::response(&mut self.out, &homeward, head.fields.clone());
         }
@@ -361,6 +363,7 @@ impl<S: Transport> Downstream for Side<S> {
             framing: (head.status != 101).then_some(framing),
             connection,
             nominates: head.nominates,
+            extras: exchange.extras(),
         };
         self.answer_at = Some(self.out.len());
         rewrite::response(&mut self.out, &homeward, head.fields.clone());
