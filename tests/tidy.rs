@@ -27,6 +27,8 @@ const DOORWAYS: &[(&str, &[&str])] = &[
     ("notify", &["src/config/watch.rs"]),
     ("serde_yaml", &["src/config/file.rs"]),
     ("prometheus", &["src/observe/metrics/exposition.rs"]),
+    ("hmac", &["src/model/signed.rs"]),
+    ("data_encoding", &["src/model/signed.rs"]),
 ];
 
 /// The only file that may replace the snapshot.

@@ -10,6 +10,7 @@ pub mod pool;
 pub mod problem;
 pub mod route;
 pub mod settings;
+pub mod signed;
 pub mod snapshot;
 pub mod split;
 pub mod target;
