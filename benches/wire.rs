@@ -74,6 +74,7 @@ fn wire_request(bytes: &[u8], kept: &mut Kept) {
         upgrade: head.upgrade,
         request_id: b"0123456789abcdef0123456789abcdef",
         nominates: head.nominates,
+        ends_here: None,
         client: &kept.client,
     };
     kept.out.clear();

@@ -175,6 +175,7 @@ fn heads() {
         upgrade: None,
         request_id: b"0123456789abcdef",
         nominates: request.nominates,
+        ends_here: None,
         client: &client,
     };
     let homeward = Homeward {

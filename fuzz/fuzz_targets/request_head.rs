@@ -42,6 +42,7 @@ fuzz_target!(|bytes: &[u8]| {
             upgrade: read.upgrade,
             request_id: read.request_id.unwrap_or(b"made"),
             nominates: read.nominates,
+            ends_here: None,
             client: &client,
         };
         let mut sent = b"before".to_vec();

@@ -1,6 +1,7 @@
 //! The file as meant: defaults filled in, paths made absolute, and everything that only shows when
 //! two places are seen together.
 
+mod canary;
 mod doors;
 mod listeners;
 mod upstreams;
@@ -73,6 +74,8 @@ fn meaning(file: &written::Proxy, folder: &Path, reader: &mut Reader<'_>) -> Set
     let doors = Doors { admin, control: control.socket.clone() };
     let upstreams = upstreams::meaning(&file.upstreams, Around { folder, doors: &doors }, reader);
     let routes = upstreams::routes(file, reader);
+    let named = upstreams.iter().map(|(name, upstream)| (&**name, upstream));
+    canary::check_hosts(named, &routes, reader);
     let trusted = file
         .trusted_proxies
         .good()

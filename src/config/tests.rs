@@ -1,12 +1,11 @@
 //! The file, the schema and the manual against each other.
 
+mod manual;
 mod problems;
 mod values;
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value as Json;
@@ -22,6 +21,7 @@ use crate::model::settings::LogDestination;
 use crate::model::settings::LogFormat;
 use crate::model::settings::PoolSettings;
 use crate::model::settings::Settings;
+use crate::model::settings::Sticky;
 use crate::model::settings::TimeoutOverrides;
 use crate::model::settings::Timeouts;
 
@@ -44,6 +44,11 @@ const EVERYTHING: &str = r#"{
         "rise": 2, "fall": 4, "host": "www.example.com", "build_header": "X-Build"
       },
       "promotion": {"gate_timeout": "2m", "drain_timeout": "1h"},
+      "canary": {
+        "sticky": "cookie", "cookie": "who",
+        "pins": [{"header": "X-Tester", "value": 1}, {"cookie": "t", "value": "no", "colour": "blue"}]
+      },
+      "preview": {"host": "Preview.example.com"},
       "timeouts": {"response": "9s"}
     },
     "plain": {"targets": ["10.0.0.2:80"]}
@@ -106,6 +111,9 @@ fn every_key_of_the_schema_is_read_and_every_key_that_is_read_is_in_the_schema()
         ("Target", written::Target::KEYS),
         ("Health", written::Health::KEYS),
         ("Promotion", written::Promotion::KEYS),
+        ("Canary", written::Canary::KEYS),
+        ("Pin", written::Pin::KEYS),
+        ("Preview", written::Preview::KEYS),
         ("Timeouts", written::Timeouts::KEYS),
         ("TimeoutOverrides", written::TimeoutOverrides::KEYS),
         ("Limits", written::Limits::KEYS),
@@ -237,6 +245,9 @@ fn check_upstream_and_listener(all: &Settings) {
     assert_eq!(app.health.interval.as_millis(), 500);
     assert_eq!(app.health.build_header.as_deref(), Some("x-build"));
     assert_eq!(app.promotion.drain_timeout.as_secs(), 3600);
+    assert_eq!((app.canary.sticky, &*app.canary.cookie), (Sticky::Cookie, "who"));
+    assert_eq!(app.canary.pins[1].colour, Some(Colour::Blue));
+    assert_eq!(app.preview.host.as_deref(), Some("preview.example.com"));
     let certificate = &all.listeners[1].tls.as_ref().unwrap()[0];
     assert_eq!(certificate.cert, Path::new("/etc/proxyd/a.pem"));
     assert_eq!(certificate.key, Path::new("/keys/a.pem"));
@@ -273,116 +284,4 @@ fn the_defaults_of_the_schema_are_those_of_the_model() {
     full["access_log"] = long;
     assert_eq!(full["upstreams"]["app"]["promotion"]["gate_timeout"], "100s");
     assert_eq!(settings(&full.to_string()), settings(SMALLEST));
-}
-
-/// The headings under which the manual explains each section.
-const HEADINGS: &[(&str, &str)] = &[
-    ("Proxy", "## The file"),
-    ("Listener", "## A listener"),
-    ("Tls", "### TLS"),
-    ("Certificate", "### A certificate"),
-    ("Route", "## A route"),
-    ("Upstream", "## An upstream"),
-    ("Target", "### A target"),
-    ("Health", "### Health"),
-    ("Promotion", "### Promotion"),
-    ("Timeouts", "## Timeouts"),
-    ("TimeoutOverrides", "### Timeouts of an upstream or a route"),
-    ("Limits", "## Limits"),
-    ("Control", "## Control"),
-    ("Admin", "## Admin"),
-    ("AccessLog", "## Access log"),
-];
-
-#[test]
-fn the_manual_explains_every_key_with_its_default() {
-    let manual = fs::read_to_string(top("docs/CONFIGURATION.md")).unwrap();
-    let root = root();
-    assert_eq!(HEADINGS.len(), root["definitions"].as_object().unwrap().len() + 1);
-    for (name, heading) in HEADINGS {
-        let schema = if *name == "Proxy" { &root } else { &root["definitions"][name] };
-        let begin = format!("\n{heading}\n");
-        let (_, text) = manual
-            .split_once(&begin)
-            .unwrap_or_else(|| panic!("no {heading}"));
-        let text = text.split("\n#").next().unwrap();
-        for (key, property) in schema["properties"].as_object().unwrap() {
-            let row = text
-                .lines()
-                .find(|line| line.starts_with(&format!("| `{key}` |")));
-            let row = row.unwrap_or_else(|| panic!("{heading}: no row for {key}"));
-            if let Some(default) = property.get("default") {
-                let plain = default.as_str().map_or(default.to_string(), str::to_owned);
-                let shown = row.split('|').nth(2).unwrap().replace(['`', '"'], "");
-                assert_eq!(shown.trim(), plain, "{heading}: {key}");
-            }
-        }
-    }
-}
-
-fn top(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
-}
-
-#[test]
-fn the_example_for_one_machine_loads() {
-    let loaded = file::load(&top("proxy.yaml")).unwrap();
-    let binds: Vec<String> = loaded
-        .settings
-        .listeners
-        .iter()
-        .map(|l| l.bind.to_string())
-        .collect();
-    assert_eq!(binds, ["0.0.0.0:80", "0.0.0.0:443"]);
-    let names = ["certs-example/localhost-key.pem", "certs-example/localhost.pem", "proxy.yaml"];
-    assert_eq!(loaded.watched(), names.map(top));
-    assert_eq!(loaded.settings.admin.unwrap().to_string(), "127.0.0.1:9090");
-    // What it spells out are the defaults.
-    let smallest = settings(SMALLEST);
-    assert_eq!(loaded.settings.timeouts, smallest.timeouts);
-    assert_eq!(loaded.settings.limits, smallest.limits);
-    assert_eq!(loaded.settings.control, smallest.control);
-    assert_eq!(loaded.settings.state_dir, smallest.state_dir);
-    assert_eq!(loaded.settings.upstreams["app"].health, smallest.upstreams["app"].health);
-}
-
-#[test]
-fn every_key_that_the_example_comments_out_is_one() {
-    let text = fs::read_to_string(top("proxy.yaml")).unwrap();
-    for key in ["# host: www", "# build_header:", "# timeouts: {response", "# user:"] {
-        assert!(text.contains(key), "{key}");
-        let with = text.replace(key, key.trim_start_matches("# "));
-        file::parse(&with, &top("proxy.yaml")).unwrap();
-    }
-}
-
-#[test]
-fn the_example_for_two_hosts_loads() {
-    let settings = file::load(&top("examples/momo.yaml")).unwrap().settings;
-    let app = &settings.upstreams["app"];
-    let PoolSettings::Coloured { blue, green, live: Colour::Blue } = &app.pools else {
-        panic!("{app:?}");
-    };
-    let addresses = |pool: &[crate::model::settings::TargetSettings]| {
-        pool.iter()
-            .map(|target| target.address.to_string())
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(addresses(blue), ["10.0.0.11:8080", "10.0.0.12:8080"]);
-    assert_eq!(addresses(green), ["10.0.0.11:8081", "10.0.0.12:8081"]);
-    assert_eq!(app.health.path, "/actuator/health");
-    assert_eq!(settings.routes[0].host.to_string(), "dev-api.moyeora.site");
-}
-
-#[test]
-fn the_smallest_file_of_the_manual_loads() {
-    let manual = fs::read_to_string(top("docs/CONFIGURATION.md")).unwrap();
-    let yaml = manual
-        .split("```yaml\n")
-        .nth(1)
-        .unwrap()
-        .split("```")
-        .next()
-        .unwrap();
-    settings(yaml);
 }

@@ -1,5 +1,7 @@
 //! Single values that are written as one word: addresses, hosts, paths, names. What counts is in `numbers`.
 
+mod canary;
+
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::net::SocketAddr;
@@ -24,6 +26,9 @@ use crate::model::settings::LogDestination;
 use crate::model::settings::LogFormat;
 use crate::model::target::Address;
 use crate::model::target::BadAddress;
+
+pub(crate) use crate::config::words::canary::CookieName;
+pub(crate) use crate::config::words::canary::PinValue;
 
 /// Why a word cannot be used, and the way out.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -22,7 +22,9 @@ use crate::config::read::OneOrMore;
 use crate::config::read::ShortOr;
 use crate::config::read::sections;
 use crate::config::words::Account;
+use crate::config::words::CookieName;
 use crate::config::words::Parsed;
+use crate::config::words::PinValue;
 use crate::config::words::Prefix;
 use crate::config::words::ProbeHost;
 use crate::config::words::ProbePath;
@@ -30,6 +32,7 @@ use crate::model::colour::Colour;
 use crate::model::route::HostRule;
 use crate::model::settings::LogDestination;
 use crate::model::settings::LogFormat;
+use crate::model::settings::Sticky;
 use crate::model::target::Address;
 
 /// The targets of one pool.
@@ -137,6 +140,10 @@ sections! {
             health: Health,
             /// How colours change.
             promotion: Promotion,
+            /// How a canary chooses its users.
+            canary: Canary,
+            /// Where the standby colour can be seen while a preview is ordered.
+            preview: Preview,
             /// What this upstream sets for itself.
             timeouts: TimeoutOverrides,
         }
@@ -187,6 +194,44 @@ sections! {
             gate_timeout: Parsed<Duration> = "100s",
             /// How long the retired colour may finish its requests before they are cut.
             drain_timeout: Parsed<Duration> = "30s",
+        }
+    }
+
+    /// How a canary of an upstream chooses its users.
+    Canary {
+        must {}
+        may {
+            /// By what a user is known: cookie (signed, given by the proxy) or address.
+            sticky: Parsed<Sticky> = "address",
+            /// The name of that cookie.
+            cookie: Parsed<CookieName> = "proxyd_user",
+            /// Requests that get a colour while a canary runs, whoever sends them.
+            pins: List<Pin, 0> = [],
+        }
+    }
+
+    /// Requests that get a colour while a canary runs: those with this header, or this cookie.
+    Pin {
+        must {
+            /// What the header or the cookie must say, to the letter.
+            value: Parsed<PinValue>,
+        }
+        may {
+            /// The name of a header.
+            header: Parsed<HeaderName>,
+            /// The name of a cookie.
+            cookie: Parsed<CookieName>,
+            /// The colour they get; absent: the standby one.
+            colour: Parsed<Colour>,
+        }
+    }
+
+    /// Where the standby colour can be seen while a preview is ordered.
+    Preview {
+        must {}
+        may {
+            /// A host on which the routes of the upstream lead to the standby colour.
+            host: Parsed<HostRule>,
         }
     }
 
@@ -304,6 +349,9 @@ pub(crate) const SECTIONS: &[(&str, &[Known])] = &[
     ("under a target", Target::KEYS),
     ("under \"health\" of an upstream", Health::KEYS),
     ("under \"promotion\" of an upstream", Promotion::KEYS),
+    ("under \"canary\" of an upstream", Canary::KEYS),
+    ("under \"pins\" of \"canary\"", Pin::KEYS),
+    ("under \"preview\" of an upstream", Preview::KEYS),
     ("under \"timeouts\" at the top of the file", Timeouts::KEYS),
     ("under \"limits\" at the top of the file", Limits::KEYS),
     ("under \"control\" at the top of the file", Control::KEYS),

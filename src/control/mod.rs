@@ -12,6 +12,7 @@ pub mod probe;
 pub mod promotion;
 pub mod reload;
 mod serve;
+pub mod signing;
 pub mod socket;
 pub mod status;
 pub mod supervisor;

@@ -11,6 +11,8 @@ use std::time::SystemTime;
 
 use crate::control::journal::Memory;
 use crate::model::colour::Colour;
+use crate::model::orders::Orders;
+use crate::model::orders::canary::Canary;
 use crate::model::pool::Pool;
 use crate::model::route::HostRule;
 use crate::model::route::Route;
@@ -20,6 +22,7 @@ use crate::model::settings::RouteSettings;
 use crate::model::settings::Settings;
 use crate::model::settings::TargetSettings;
 use crate::model::settings::UpstreamSettings;
+use crate::model::signed::SigningKey;
 use crate::model::snapshot::Snapshot;
 use crate::model::split::Split;
 use crate::model::target::Target;
@@ -37,6 +40,8 @@ pub struct Ground<'a> {
     pub old: Option<&'a Snapshot>,
     /// How many workers count on its leases.
     pub workers: usize,
+    /// What signs the cookies of its upstreams.
+    pub key: &'a Arc<SigningKey>,
     /// Since when a colour that is live for the first time is.
     pub now: SystemTime,
 }
@@ -105,7 +110,18 @@ fn routes(settings: &Settings) -> Routes {
                 .with(&written.timeouts),
         })
     };
-    Routes::new(settings.routes.iter().filter_map(route).collect())
+    let made = settings.routes.iter().filter_map(route);
+    // Of the routes that differ by their hosts alone, the first of its path holds for previews.
+    let previewed = settings.routes.iter().filter_map(|written| {
+        let host = settings
+            .upstreams
+            .get(&written.upstream)?
+            .preview
+            .host
+            .as_ref()?;
+        Some(Route { host: HostRule::Exact(host.to_string()), ..route(written)? })
+    });
+    Routes::new(made.chain(previewed).collect())
 }
 
 fn one_upstream(
@@ -116,6 +132,8 @@ fn one_upstream(
 ) -> Upstream {
     let old = ground.old.and_then(|old| old.upstream(name));
     let name = old.map_or(name, |old| &old.name);
+    let none = Orders::default();
+    let orders = ground.memory.orders.get(&**name).unwrap_or(&none);
     let pools = match &upstream.pools {
         PoolSettings::Single(targets) => {
             let old = old.and_then(|old| match &old.pools {
@@ -127,19 +145,21 @@ fn one_upstream(
         PoolSettings::Coloured { blue, green, live } => {
             let remembered = ground.memory.upstreams.get(&**name);
             let live = remembered.map_or(*live, |memory| memory.live);
+            let split = split(live, orders);
+            let is_open = split != Split::AllTo(live);
             let build = |colour: Colour, targets: &[TargetSettings]| {
                 let old = old.and_then(|old| old.pool(colour));
                 let pool = pool(name, Some(colour), targets, old, ground.workers);
                 let shared = old.is_some_and(|old| Arc::ptr_eq(old, &pool));
-                if !shared && colour != live {
-                    shut_as(&pool, old);
+                if !shared && colour != live && !is_open {
+                    shut_as(&pool, old, is_previewed(orders, colour, ground.now));
                 }
                 pool
             };
             Pools::Coloured {
                 blue: build(Colour::Blue, blue),
                 green: build(Colour::Green, green),
-                split: Split::AllTo(live),
+                split,
                 since: remembered.map_or(ground.now, |memory| memory.since),
                 previous: remembered.and_then(|memory| memory.previous),
             }
@@ -151,20 +171,32 @@ fn one_upstream(
         health: upstream.health.clone(),
         public_host: public_host(name, settings),
         promotion: upstream.promotion.clone(),
-        orders: ground
-            .memory
-            .orders
-            .get(&**name)
-            .cloned()
-            .unwrap_or_default()
-            .into(),
+        canary: Arc::clone(&upstream.canary),
+        preview_host: upstream.preview.host.clone(),
+        key: Arc::clone(ground.key),
+        orders: Arc::new(orders.clone()),
     }
 }
 
-/// A standby pool is born shut, unless the one that it replaces lets the exceptions of a release in:
-/// those go on.
-fn shut_as(pool: &Pool, old: Option<&Arc<Pool>>) {
-    if old.is_some_and(|old| old.leases().is_retired() && !old.leases().is_shut()) {
+/// All to the live colour, unless a canary of the other one stands.
+fn split(live: Colour, orders: &Orders) -> Split {
+    match orders.canary {
+        Some(Canary { colour, weight, salt, .. }) if colour == live.other() => {
+            Split::Weighted { live, share: weight, salt }
+        }
+        Some(_) | None => Split::AllTo(live),
+    }
+}
+
+fn is_previewed(orders: &Orders, colour: Colour, now: SystemTime) -> bool {
+    let order = orders.preview.as_ref();
+    order.is_some_and(|order| order.colour == colour && order.until > now)
+}
+
+/// A standby pool is born shut, unless it is previewed, or the one that it replaces lets the
+/// exceptions of a release in: those go on.
+fn shut_as(pool: &Pool, old: Option<&Arc<Pool>>, previewed: bool) {
+    if previewed || old.is_some_and(|old| old.leases().is_retired() && !old.leases().is_shut()) {
         pool.leases().retire();
     } else {
         pool.leases().shut();

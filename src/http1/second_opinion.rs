@@ -87,6 +87,7 @@ fn forward(bytes: &[u8]) -> Option<(Meant, Vec<u8>)> {
         upgrade: head.upgrade,
         request_id: head.request_id.unwrap_or(b"made"),
         nominates: head.nominates,
+        ends_here: None,
         client: &client,
     };
     let mut sent = Vec::new();

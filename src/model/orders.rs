@@ -2,15 +2,19 @@
 //! taken back or over, across reloads and restarts. The journal keeps it, the snapshot carries it,
 //! and `model::choice` obeys it.
 
+pub mod canary;
 pub mod maintenance;
 pub mod moment;
+pub mod preview;
 
 use std::time::SystemTime;
 
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::model::orders::canary::Canary;
 use crate::model::orders::maintenance::Maintenance;
+use crate::model::orders::preview::Preview;
 
 /// Everything that is ordered for one upstream. A field of a newer version is left out when it is
 /// read, one that is missing is not ordered.
@@ -20,6 +24,12 @@ pub struct Orders {
     /// Clients are told that the application is being maintained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<Maintenance>,
+    /// A part of the users gets the standby colour.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
+    /// Who has a token sees the standby colour.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preview: Option<Preview>,
 }
 
 /// One order of an upstream, by its name in events and messages.
@@ -28,6 +38,8 @@ pub struct Orders {
 pub enum Order {
     /// [`Orders::maintenance`].
     Maintenance,
+    /// [`Orders::preview`].
+    Preview,
 }
 
 impl Order {
@@ -36,6 +48,7 @@ impl Order {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Maintenance => "maintenance",
+            Self::Preview => "preview",
         }
     }
 }
@@ -50,7 +63,9 @@ impl Orders {
     /// When the first of them is over.
     #[must_use]
     pub fn next_expiry(&self) -> Option<SystemTime> {
-        self.maintenance.as_ref().map(|order| order.until)
+        let maintenance = self.maintenance.as_ref().map(|order| order.until);
+        let preview = self.preview.as_ref().map(|order| order.until);
+        maintenance.into_iter().chain(preview).min()
     }
 
     /// Drops what is over at `now`, and says what that was.
@@ -62,6 +77,9 @@ impl Orders {
             .is_some()
         {
             over.push(Order::Maintenance);
+        }
+        if self.preview.take_if(|order| order.until <= now).is_some() {
+            over.push(Order::Preview);
         }
         over
     }
@@ -87,7 +105,7 @@ mod tests {
 
     #[test]
     fn an_order_is_over_at_its_moment_and_not_before() {
-        let mut orders = Orders { maintenance: Some(until(10)) };
+        let mut orders = Orders { maintenance: Some(until(10)), ..Orders::default() };
         assert_eq!(orders.next_expiry(), Some(EPOCH + Duration::from_secs(10)));
         assert_eq!(orders.expire(EPOCH + Duration::from_secs(9)), []);
         assert!(!orders.is_empty());
@@ -97,7 +115,7 @@ mod tests {
 
     #[test]
     fn orders_are_read_as_they_were_written_and_unknown_ones_are_left_out() {
-        let orders = Orders { maintenance: Some(until(10)) };
+        let orders = Orders { maintenance: Some(until(10)), ..Orders::default() };
         let mut written = serde_json::to_value(&orders).unwrap();
         assert_eq!(written["maintenance"]["until"], "1970-01-01T00:00:10Z");
         written["teleport"] = serde_json::json!({ "to": "mars" });

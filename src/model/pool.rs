@@ -122,6 +122,12 @@ impl Pool {
         usable && (resting + 1) * 2 <= self.targets.len()
     }
 
+    /// Whether any of its targets may be sent requests.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.targets.iter().any(|target| target.health.is_usable())
+    }
+
     /// The colour as a metric label: empty for a plain pool.
     #[must_use]
     pub fn colour_label(&self) -> &'static str {

@@ -1,6 +1,8 @@
 //! What the configuration file means, checked and complete: a value of [`Settings`] is valid.
 //! Built by `config`; the defaults stand here, each with its reason in `docs/CONFIGURATION.md`.
 
+mod canary;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
@@ -14,6 +16,13 @@ use ipnet::IpNet;
 use crate::model::colour::Colour;
 use crate::model::route::HostRule;
 use crate::model::target::Address;
+
+pub use crate::model::settings::canary::CanarySettings;
+pub use crate::model::settings::canary::Pin;
+pub use crate::model::settings::canary::PinnedBy;
+pub use crate::model::settings::canary::PreviewSettings;
+pub use crate::model::settings::canary::Sticky;
+pub use crate::model::settings::canary::USER_COOKIE;
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,6 +97,10 @@ pub struct UpstreamSettings {
     pub health: HealthSettings,
     /// How its colours change.
     pub promotion: PromotionSettings,
+    /// How a canary chooses its users.
+    pub canary: Arc<CanarySettings>,
+    /// Where its standby colour can be seen.
+    pub preview: PreviewSettings,
     /// What this upstream sets for itself.
     pub timeouts: TimeoutOverrides,
 }

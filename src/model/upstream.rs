@@ -5,9 +5,12 @@ use std::time::SystemTime;
 
 use crate::model::colour::Colour;
 use crate::model::orders::Orders;
+use crate::model::orders::canary::Canary;
 use crate::model::pool::Pool;
+use crate::model::settings::CanarySettings;
 use crate::model::settings::HealthSettings;
 use crate::model::settings::PromotionSettings;
+use crate::model::signed::SigningKey;
 use crate::model::split::Split;
 
 /// An upstream as one snapshot sees it.
@@ -23,6 +26,12 @@ pub struct Upstream {
     pub public_host: Option<String>,
     /// How its colours change.
     pub promotion: PromotionSettings,
+    /// How a canary chooses its users.
+    pub canary: Arc<CanarySettings>,
+    /// The host on which previews are shown.
+    pub preview_host: Option<Arc<str>>,
+    /// What signs the cookies and tokens that its clients are given.
+    pub key: Arc<SigningKey>,
     /// What is ordered for it.
     pub orders: Arc<Orders>,
 }
@@ -51,7 +60,7 @@ impl Upstream {
     /// Whether every request gets the live colour: then there is nothing to choose.
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        self.orders.is_empty()
+        self.orders.is_empty() && self.preview_host.is_none()
     }
 
     /// The pool that a new request gets.
@@ -83,6 +92,16 @@ impl Upstream {
             Pools::Coloured { split, .. } => Some(split.live()),
             Pools::Single(_) => None,
         }
+    }
+
+    /// The canary that runs, if one does.
+    #[must_use]
+    pub fn canary_order(&self) -> Option<&Canary> {
+        let running = match &self.pools {
+            Pools::Coloured { split, .. } => matches!(split, Split::Weighted { .. }),
+            Pools::Single(_) => false,
+        };
+        self.orders.canary.as_ref().filter(|_| running)
     }
 
     /// All its pools: blue before green.

@@ -14,6 +14,8 @@ pub(crate) struct Request<'a, H> {
     pub(crate) head: &'a H,
     /// What it came over.
     pub(crate) connection: &'a Connection,
+    /// The host asked for, as routes name it.
+    pub(crate) host: &'a str,
     /// Networks whose `X-Forwarded-For` is believed.
     pub(crate) trusted: &'a [ipnet::IpNet],
 }
@@ -27,6 +29,10 @@ impl<H: Head> Asked for Request<'_, H> {
         self.head.target()
     }
 
+    fn host(&self) -> &str {
+        self.host
+    }
+
     fn field<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.head.values(name)
     }
@@ -36,7 +42,19 @@ impl<H: Head> Asked for Request<'_, H> {
         client::address(peer, self.trusted, self.field("x-forwarded-for"))
     }
 
+    fn is_secure(&self) -> bool {
+        let client = &self.connection.client;
+        let said = || self.field("x-forwarded-proto").last();
+        client.scheme == "https"
+            || (client.facts.trusted
+                && said().is_some_and(|scheme| scheme.trim_ascii().eq_ignore_ascii_case(b"https")))
+    }
+
     fn now(&self) -> SystemTime {
         SystemTime::now()
+    }
+
+    fn draw(&self) -> u64 {
+        fastrand::u64(..)
     }
 }

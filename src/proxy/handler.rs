@@ -12,6 +12,8 @@ use crate::http1::rewrite::Onward;
 use crate::model::choice;
 use crate::model::choice::Choice;
 use crate::model::choice::Why;
+use crate::model::choice::preview;
+use crate::model::extras::Extras;
 use crate::model::fault::Fault;
 use crate::model::orders::Orders;
 use crate::model::route::NoRoute;
@@ -51,6 +53,8 @@ pub(crate) enum Plan {
         generation: u64,
         /// The largest body that may come.
         body_max: Option<u64>,
+        /// What is added to its answer.
+        extras: Option<Box<Extras>>,
     },
     /// Answer that the site is served over https.
     Redirect(String),
@@ -59,6 +63,13 @@ pub(crate) enum Plan {
         /// What is ordered.
         orders: Arc<Orders>,
         /// The pool that would have served it.
+        pool: Rc<WorkerPool>,
+    },
+    /// Lead on whoever followed the link of a preview, or say that there is none (`to` is `None`).
+    Preview {
+        /// Where to.
+        to: Option<(String, Box<Extras>)>,
+        /// The live pool of the upstream.
         pool: Rc<WorkerPool>,
     },
 }
@@ -102,9 +113,12 @@ pub(crate) fn arrive(
     let plan = decide(worker, connection, head);
     exchange.ask(asked(connection, head, plan.as_ref().ok()));
     let next = match plan {
-        Ok(Plan::Forward { lease, timeouts, generation, body_max }) => {
+        Ok(Plan::Forward { lease, timeouts, generation, body_max, extras }) => {
             exchange.decided_on(generation);
             exchange.hold(lease, timeouts);
+            if let Some(extras) = extras {
+                exchange.adorn(extras);
+            }
             let upgrade = head.upgrade().map(Box::from);
             Next::Forward(Terms {
                 body: head.body(),
@@ -117,6 +131,16 @@ pub(crate) fn arrive(
         Ok(Plan::Maintain { orders, pool }) => {
             exchange.belong_to(pool);
             Next::Reply(reply::maintained(&orders, &exchange))
+        }
+        Ok(Plan::Preview { to, pool }) => {
+            exchange.belong_to(pool);
+            Next::Reply(match to {
+                Some((to, extras)) => {
+                    exchange.adorn(extras);
+                    reply::led(to, &exchange)
+                }
+                None => reply::hidden(&exchange),
+            })
         }
         Err(fault) => {
             if fault.is_for_want_of_room() {
@@ -147,7 +171,7 @@ fn asked(connection: &Connection, head: &impl Head, plan: Option<&Plan>) -> Aske
             .targets
             .first()
             .map_or("", |target| &target.name),
-        Some(Plan::Redirect(_) | Plan::Maintain { .. }) | None => "",
+        Some(Plan::Redirect(_) | Plan::Maintain { .. } | Plan::Preview { .. }) | None => "",
     };
     let host = match head.authority() {
         Authority::One(authority) => authority,
@@ -171,6 +195,9 @@ fn asked(connection: &Connection, head: &impl Head, plan: Option<&Plan>) -> Aske
         upgrade: head.upgrade(),
         request_id,
         nominates: head.nominates(),
+        // The token of a preview is for us.
+        ends_here: matches!(plan, Some(Plan::Forward { lease, .. }) if lease.is_exceptional())
+            .then_some(preview::HEADER),
         client: &connection.client.facts,
     };
     let mut bytes = Buffer::take();
@@ -237,6 +264,7 @@ pub(crate) fn decide(
                 NoRoute::Path => Fault::UnknownPath,
             })?;
         let way = seen.way(route.upstream).ok_or(Fault::Internal)?;
+        let (mut extras, mut is_preview) = (None, false);
         let pool = if way.is_plain {
             &way.live
         } else {
@@ -245,23 +273,48 @@ pub(crate) fn decide(
                 .get(route.upstream)
                 .ok_or(Fault::Internal)?;
             let trusted = &snapshot.settings.trusted_proxies;
-            match choice::choose(upstream, &Request { head, connection, trusted }) {
-                Choice::Send { colour, why: Why::Live } => way.pool(colour),
+            let request = Request { head, connection, host: &host, trusted };
+            match choice::choose(upstream, &request) {
+                Choice::Send { colour, why, extras: added } => {
+                    (extras, is_preview) = (added, why == Why::Preview);
+                    let pool = way.pool(colour);
+                    if why == Why::StandIn {
+                        pool.meters.stood_in();
+                    }
+                    pool
+                }
                 Choice::Maintain => {
                     let (orders, pool) = (Arc::clone(&upstream.orders), Rc::clone(&way.live));
                     return Ok(Plan::Maintain { orders, pool });
+                }
+                Choice::Lead { to, extras } => {
+                    let (to, pool) = (Some((to, extras)), Rc::clone(&way.live));
+                    return Ok(Plan::Preview { to, pool });
+                }
+                Choice::Hide => {
+                    return Ok(Plan::Preview { to: None, pool: Rc::clone(&way.live) });
                 }
             }
         };
         // A refused lease means that the pool was retired after this snapshot was loaded: there is a
         // newer one.
-        if let Ok(lease) = Lease::take(Rc::clone(pool), worker.index) {
+        let lease = if is_preview {
+            Lease::take_exceptional(Rc::clone(pool), worker.index)
+        } else {
+            Lease::take(Rc::clone(pool), worker.index)
+        };
+        if let Ok(lease) = lease {
             return Ok(Plan::Forward {
                 lease,
                 timeouts: route.timeouts,
                 generation: snapshot.generation,
                 body_max: snapshot.settings.limits.request_body,
+                extras,
             });
+        }
+        // A pool that is shut while it is previewed is on its way out of service.
+        if is_preview && Rc::ptr_eq(&worker.view.load(), &seen) {
+            return Err(Fault::NoHealthyTarget);
         }
     }
     Err(Fault::Internal)

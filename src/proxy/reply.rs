@@ -176,6 +176,22 @@ pub(crate) fn redirect(location: String, exchange: &Rc<Exchange>) -> Reply {
     reply
 }
 
+/// The answer to whoever followed the link of a preview: on to a path of this host, as a GET
+/// (RFC 9110 §15.4.4).
+pub(crate) fn led(to: String, exchange: &Rc<Exchange>) -> Reply {
+    let sentence = "the preview begins";
+    let mut reply = answer(StatusCode::SEE_OTHER, Taste::Html, sentence, None, exchange);
+    reply.fields.push(("Location", to));
+    reply
+}
+
+/// The answer to whoever asks for a preview that there is not, or not for them.
+pub(crate) fn hidden(exchange: &Rc<Exchange>) -> Reply {
+    let (id, taste) = wishes(exchange);
+    let sentence = "there is no such preview, or no longer";
+    answer(StatusCode::NOT_FOUND, taste, sentence, id, exchange)
+}
+
 fn answer(
     status: StatusCode,
     taste: Taste,

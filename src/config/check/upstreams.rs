@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::config::check::PROBLEMS_MAX;
 use crate::config::check::below;
+use crate::config::check::canary;
 use crate::config::check::check_socket_path;
 use crate::config::check::doors::Doors;
 use crate::config::check::overrides;
@@ -61,9 +62,11 @@ pub(crate) fn meaning(
         let health = health(&written.health);
         let promotion = promotion(&written.promotion);
         check_interval(&health, &at, reader);
+        let canary = Arc::new(canary::canary(&written.canary, &at, reader));
+        let preview = canary::preview(&written.preview, &at, reader);
         let timeouts = overrides(&written.timeouts);
         if let Some(pools) = pools {
-            let upstream = UpstreamSettings { pools, health, promotion, timeouts };
+            let upstream = UpstreamSettings { pools, health, promotion, canary, preview, timeouts };
             upstreams.insert(name.as_str().into(), upstream);
         }
     }
@@ -109,6 +112,8 @@ fn check_plain(written: &written::Upstream, at: &str, reader: &mut Reader<'_>) {
         ("green", written.green.is_absent()),
         ("live", written.live.is_absent()),
         ("promotion", written.promotion.is_absent()),
+        ("canary", written.canary.is_absent()),
+        ("preview", written.preview.is_absent()),
     ];
     for (key, absent) in coloured {
         if !absent {

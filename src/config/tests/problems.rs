@@ -327,3 +327,36 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_canary_and_a_preview_are_refused_where_they_could_mean_two_things() {
+    let upstream = |key: &str| {
+        only("    green: [10.0.0.2:80]", &format!("    green: [10.0.0.2:80]\n    {key}"))
+    };
+    let pin = |pin: &str| upstream(&format!("canary: {{pins: [{pin}]}}"));
+    assert_eq!(
+        pin("{value: 1}"),
+        "9:21: upstreams.app.canary.pins[0]: names nothing to look at; \
+         write either header or cookie, and the value it must have"
+    );
+    assert!(pin("{header: a, cookie: b, value: 1}").contains("names two things"));
+    assert!(pin("{header: a}").contains("pins[0].value: is missing"));
+    assert!(pin("{header: a b, value: 1}").contains("is not the name of a header"));
+    assert!(pin("{cookie: 'a;b', value: 1}").contains("is not the name of a cookie"));
+    assert!(pin("{cookie: a, value: ' 1'}").contains("is not a value that can be compared"));
+    assert!(upstream("canary: {sticky: cookies}").contains("did you mean \"cookie\"?"));
+    assert!(upstream("preview: {host: '*.a.test'}").contains("*.a.test is not one host"));
+    let twice = upstream(
+        "preview: {host: a.test}\n  b: {blue: ['a:1'], green: ['a:2'], preview: {host: a.test}}",
+    );
+    assert!(twice.contains("a.test is the host of upstreams.app.preview already"), "{twice}");
+    let routed = GOOD.replace("  - upstream: app", "  - {upstream: app, host: a.test}");
+    let routed = problems(&format!("{routed}    preview: {{host: a.test}}\n"));
+    assert_eq!(routed.len(), 1, "{routed:?}");
+    assert!(routed[0].contains("a.test is the host of routes[0] already"), "{routed:?}");
+    let plain = only(
+        "    blue: [10.0.0.1:80]\n    green: [10.0.0.2:80]",
+        "    targets: ['a:1']\n    preview: {}",
+    );
+    assert!(plain.contains("upstreams.app.preview: stands beside targets"), "{plain}");
+}

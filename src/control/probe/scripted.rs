@@ -19,6 +19,7 @@ use crate::model::pool::Pool;
 use crate::model::settings::HealthSettings;
 use crate::model::settings::PromotionSettings;
 use crate::model::settings::TargetSettings;
+use crate::model::signed::SigningKey;
 use crate::model::split::Split;
 use crate::model::target::Address;
 use crate::model::target::Target;
@@ -97,7 +98,17 @@ fn pool(name: &str, colour: Option<Colour>, targets: &[&Scripted]) -> Arc<Pool> 
 fn upstream(name: &str, health: HealthSettings, pools: Pools) -> Upstream {
     let promotion = PromotionSettings::default();
     let orders = Arc::default();
-    Upstream { name: name.into(), pools, health, public_host: None, promotion, orders }
+    Upstream {
+        name: name.into(),
+        pools,
+        health,
+        public_host: None,
+        promotion,
+        canary: Arc::default(),
+        preview_host: None,
+        key: Arc::new(SigningKey::new(&[0; 32])),
+        orders,
+    }
 }
 
 /// An upstream with two pools, blue live.

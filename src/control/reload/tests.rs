@@ -12,6 +12,7 @@ use crate::model::settings::AccessLog;
 use crate::model::settings::ControlSettings;
 use crate::model::settings::HealthSettings;
 use crate::model::settings::Limits;
+use crate::model::settings::PreviewSettings;
 use crate::model::settings::PromotionSettings;
 use crate::model::settings::TimeoutOverrides;
 use crate::model::settings::Timeouts;
@@ -41,6 +42,8 @@ fn route(host: &str, upstream: &str, response: Option<u64>) -> RouteSettings {
 
 fn settings(blue: &[u16], green: &[u16]) -> Settings {
     let app = UpstreamSettings {
+        canary: Arc::default(),
+        preview: PreviewSettings::default(),
         pools: PoolSettings::Coloured {
             blue: targets(blue),
             green: targets(green),
@@ -86,7 +89,8 @@ fn build(settings: Settings, old: Option<&Snapshot>, memory: &[(&str, Colour)]) 
         })
         .collect();
     let memory = Memory { upstreams, ..Memory::default() };
-    let ground = Ground { generation: 1, memory: &memory, old, workers: 2, now: since };
+    let key = &Arc::new(SigningKey::new(&[0; 32]));
+    let ground = Ground { generation: 1, memory: &memory, old, workers: 2, key, now: since };
     snapshot(Arc::new(settings), ground)
 }
 

@@ -48,6 +48,7 @@ use crate::control::supervisor::tasks::Serial;
 use crate::model::colour::Colour;
 use crate::model::pool::Pool;
 use crate::model::settings::Settings;
+use crate::model::signed::SigningKey;
 use crate::model::snapshot::Snapshot;
 use crate::net::listen::Listeners;
 use crate::net::listen::Prepared;
@@ -79,6 +80,8 @@ pub struct Supervisor {
     unopened: Option<Prepared>,
     metrics: Metrics,
     workers: usize,
+    /// What signs cookies and tokens, as long as it lives.
+    key: Arc<SigningKey>,
     asks: mpsc::Receiver<Ask>,
     running: BTreeMap<Serial, Running>,
     next_serial: Serial,

@@ -62,7 +62,8 @@ impl Supervisor {
         self.memory = memory;
         let old = self.snapshots.load();
         let (memory, workers, now) = (&self.memory, self.workers, SystemTime::now());
-        let ground = Ground { generation, memory, old: Some(&old), workers, now };
+        let key = &self.key;
+        let ground = Ground { generation, memory, old: Some(&old), workers, key, now };
         let new = self.make_current(reload::snapshot(Arc::clone(&old.settings), ground));
         self.replace_pools(&old, &new);
         new

@@ -89,8 +89,9 @@ impl Supervisor {
         }
         let old = self.snapshots.load();
         let generation = old.generation + 1;
-        let (workers, now) = (self.workers, SystemTime::now());
-        let ground = Ground { generation, memory: &self.memory, old: Some(&old), workers, now };
+        let (memory, workers, key) = (&self.memory, self.workers, &self.key);
+        let (old_one, now) = (Some(&*old), SystemTime::now());
+        let ground = Ground { generation, memory, old: old_one, workers, key, now };
         let new = reload::snapshot(Arc::clone(&candidate.settings), ground);
         let mut memory = self.memory.clone();
         remember(&mut memory, &new);

@@ -22,6 +22,7 @@ use crate::control::journal::Remembered;
 use crate::control::reload;
 use crate::control::reload::Ground;
 use crate::control::reload::candidate::Candidate;
+use crate::control::signing;
 use crate::control::status::Board;
 use crate::control::supervisor::ASKS;
 use crate::control::supervisor::Supervisor;
@@ -29,6 +30,7 @@ use crate::control::supervisor::handle::Handle;
 use crate::model::colour::Colour;
 use crate::model::health::Verdict;
 use crate::model::problem::Problem;
+use crate::model::signed::SigningKey;
 use crate::model::snapshot::Snapshot;
 use crate::model::upstream::Pools;
 use crate::model::upstream::Upstream;
@@ -77,7 +79,8 @@ pub async fn build(
     if let Some(watch) = &mut watch {
         watch.follow(candidate.watched.clone());
     }
-    let (snapshot, memory) = first_snapshot(&candidate, recovered, workers).await;
+    let key = Arc::new(signing::key(&candidate.settings.state_dir));
+    let (snapshot, memory) = first_snapshot(&candidate, recovered, workers, &key).await;
     let (flips_to, flips) = mpsc::unbounded_channel();
     let probes = metrics.clone();
     let on_probe = move |upstream: &str, colour: &str, target: &str, took: Duration| {
@@ -100,6 +103,7 @@ pub async fn build(
         unopened: Some(prepared),
         metrics,
         workers,
+        key,
         asks,
         running: BTreeMap::new(),
         next_serial: 0,
@@ -136,6 +140,7 @@ async fn first_snapshot(
     candidate: &Candidate,
     recovered: Recovered,
     workers: usize,
+    key: &Arc<SigningKey>,
 ) -> (Snapshot, Memory) {
     let now = SystemTime::now();
     let mut memory = Memory::default();
@@ -160,7 +165,7 @@ async fn first_snapshot(
     }
     let settings = &candidate.settings;
     let build = |memory: &Memory, old: Option<&Snapshot>| {
-        let ground = Ground { generation, memory, old, workers, now };
+        let ground = Ground { generation, memory, old, workers, key, now };
         reload::snapshot(Arc::clone(settings), ground)
     };
     let mut snapshot = build(&memory, None);

@@ -59,8 +59,8 @@ impl Supervisor {
             return Input::NotPublished;
         }
         self.memory = memory;
-        let (memory, workers) = (&self.memory, self.workers);
-        let ground = Ground { generation, memory, old: Some(&old), workers, now };
+        let (memory, workers, key) = (&self.memory, self.workers, &self.key);
+        let ground = Ground { generation, memory, old: Some(&old), workers, key, now };
         let new = reload::snapshot(Arc::clone(&old.settings), ground);
         for (upstream, colour) in changed(running, &new) {
             let Some(pool) = upstream.pool(colour) else { continue };

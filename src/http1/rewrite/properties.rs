@@ -37,6 +37,7 @@ fn onward<'a>(client: &'a ClientFacts, host: &'a [u8]) -> Onward<'a> {
         upgrade: None,
         request_id: b"id",
         nominates: true,
+        ends_here: None,
         client,
     }
 }

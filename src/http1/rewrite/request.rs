@@ -39,6 +39,8 @@ pub struct Onward<'a> {
     /// Whether `Connection` nominates fields
     /// ([`nominates`](crate::http1::head::RequestHead::nominates)).
     pub nominates: bool,
+    /// One more field that ends here, by its name.
+    pub ends_here: Option<&'static str>,
     /// Who sent it.
     pub client: &'a ClientFacts,
 }
@@ -67,7 +69,8 @@ struct Writer<'o, 'a, 'f, F> {
     reason = "iterators and views, which are made to be moved"
 )]
 pub fn request<'f>(out: &mut Vec<u8>, onward: &Onward<'_>, fields: impl Lines<'f>) -> Marks {
-    let nominated = Nominated::new(onward.nominates, &fields);
+    let mut nominated = Nominated::new(onward.nominates, &fields);
+    nominated.names.extend(onward.ends_here.map(str::as_bytes));
     let mut writer = Writer {
         out,
         onward,

@@ -26,6 +26,7 @@ fn onward(client: &ClientFacts) -> Onward<'_> {
         upgrade: None,
         request_id: b"id-1",
         nominates: false,
+        ends_here: None,
         client,
     }
 }

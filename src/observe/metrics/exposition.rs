@@ -66,6 +66,15 @@ impl Family {
         self.0.mut_metric().push(metric);
     }
 
+    /// Adds a series to a gauge that counts in fractions.
+    pub(super) fn add_fraction(&mut self, labels: &[Label<'_>], value: f64) {
+        let mut metric = with_labels(labels);
+        let mut gauge = Gauge::default();
+        gauge.set_value(value);
+        metric.set_gauge(gauge);
+        self.0.mut_metric().push(metric);
+    }
+
     /// Adds a series to a histogram.
     pub(super) fn add_timings(&mut self, labels: &[Label<'_>], read: &TimingsRead) {
         let mut histogram = Histogram::default();

@@ -84,6 +84,11 @@ impl PoolMeters {
         self.0.over_budget.add_alone(1);
     }
 
+    /// A request of a canary's user got the live colour, which this is.
+    pub fn stood_in(&self) {
+        self.0.stood_in.add_alone(1);
+    }
+
     /// A request was sent to a target although none of the pool is healthy.
     pub fn failed_open(&self) {
         self.0.fail_open.add_alone(1);
@@ -172,6 +177,7 @@ pub(super) struct PoolCells {
     pub(super) took: Timings<16>,
     pub(super) retries: Count,
     pub(super) over_budget: Count,
+    pub(super) stood_in: Count,
     pub(super) fail_open: Count,
 }
 
@@ -194,6 +200,7 @@ impl Default for PoolCells {
             took: Timings::new(&REQUEST_BOUNDS),
             retries: Count::default(),
             over_budget: Count::default(),
+            stood_in: Count::default(),
             fail_open: Count::default(),
         }
     }
@@ -205,6 +212,7 @@ impl Fold for PoolCells {
         self.took.fold_into(&sum.took);
         sum.retries.add(self.retries.get());
         sum.over_budget.add(self.over_budget.get());
+        sum.stood_in.add(self.stood_in.get());
         sum.fail_open.add(self.fail_open.get());
     }
 }

@@ -61,6 +61,7 @@ impl Inner {
         families.extend(of_targets(&mut tree, &pools));
         families.extend(of_promotions(&mut tree, snapshot));
         families.push(of_maintenance(snapshot));
+        families.push(of_canaries(snapshot));
         families.extend(of_listeners(&tree));
         drop(tree);
         families.extend(self.process.families());
@@ -130,6 +131,10 @@ fn of_requests(tree: &mut Tree, pools: &[InService<'_>]) -> Vec<Family> {
         "proxy_fail_open_total",
         "Requests sent to a target although no target of the pool was healthy.",
     );
+    let mut stood_in = Family::counter(
+        "proxy_canary_stand_ins_total",
+        "Requests of a canary's users that got this colour, because no target of the other was usable.",
+    );
     let in_service = pools
         .iter()
         .map(|in_service| (&*in_service.pool.upstream, in_service.pool.colour));
@@ -147,8 +152,11 @@ fn of_requests(tree: &mut Tree, pools: &[InService<'_>]) -> Vec<Family> {
         retries.add(&labels, sum.retries.get());
         over_budget.add(&labels, sum.over_budget.get());
         fail_open.add(&labels, sum.fail_open.get());
+        if !colour.1.is_empty() {
+            stood_in.add(&labels, sum.stood_in.get());
+        }
     }
-    vec![requests, duration, retries, over_budget, fail_open]
+    vec![requests, duration, retries, over_budget, fail_open, stood_in]
 }
 
 fn of_pools(tree: &mut Tree, pools: &[InService<'_>]) -> Vec<Family> {
@@ -263,6 +271,23 @@ fn of_maintenance(snapshot: &Snapshot) -> Family {
         maintenance.add(&[("upstream", &upstream.name)], stands);
     }
     maintenance
+}
+
+fn of_canaries(snapshot: &Snapshot) -> Family {
+    let mut weight = Family::gauge(
+        "proxy_canary_weight",
+        "Percent of the users that get this colour because a canary of it runs.",
+    );
+    for upstream in &snapshot.upstreams {
+        for colour in upstream.all_pools().filter_map(|pool| pool.colour) {
+            let canary = upstream.canary_order();
+            let canary = canary.filter(|canary| canary.colour == colour);
+            let percent = canary.map_or(0.0, |canary| canary.weight.percent());
+            let labels = [("upstream", &*upstream.name), ("colour", colour.as_str())];
+            weight.add_fraction(&labels, percent);
+        }
+    }
+    weight
 }
 
 fn of_listeners(tree: &Tree) -> Vec<Family> {

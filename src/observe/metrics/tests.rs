@@ -19,6 +19,7 @@ use crate::model::settings::PromotionSettings;
 use crate::model::settings::Settings;
 use crate::model::settings::TargetSettings;
 use crate::model::settings::Timeouts;
+use crate::model::signed::SigningKey;
 use crate::model::split::Split;
 use crate::model::upstream::Pools;
 use crate::model::upstream::Upstream;
@@ -56,6 +57,9 @@ fn upstream(name: &str, pools: Pools) -> Upstream {
         health: HealthSettings::default(),
         public_host: None,
         promotion: PromotionSettings::default(),
+        canary: Arc::default(),
+        preview_host: None,
+        key: Arc::new(SigningKey::new(&[0; 32])),
         orders: Arc::default(),
     }
 }

@@ -5,8 +5,8 @@ use crate::proxy::exchange::Exchange;
 
 impl Exchange {
     /// Orders what is added to the answer, once, before there is one.
-    pub(crate) fn adorn(&self, extras: Extras) {
-        self.extras.get_or_init(|| Box::new(extras));
+    pub(crate) fn adorn(&self, extras: Box<Extras>) {
+        self.extras.get_or_init(|| extras);
     }
 
     /// What is added to the answer, if anything is.
