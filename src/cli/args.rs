@@ -1,5 +1,6 @@
 //! What may be typed: the commands of `proxyctl`, their flags, and the text of `--help`.
 
+pub mod canary;
 pub mod maintenance;
 
 use std::ffi::OsString;
@@ -91,6 +92,12 @@ pub enum Command {
     Promote(Promote),
     /// Make the colour live again that was live before
     Rollback(Rollback),
+    /// Give a part of the users the standby colour, or another part than before
+    #[command(after_help = canary::CANARY_HELP)]
+    Canary(canary::Canary),
+    /// Show the standby colour to whoever has the link that is printed
+    #[command(after_help = canary::PREVIEW_HELP)]
+    Preview(canary::Preview),
     /// Run a command only while a colour is neither live nor in use
     #[command(after_help = GUARD_HELP)]
     Guard(Guard),

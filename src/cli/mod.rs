@@ -1,6 +1,7 @@
 //! The hand: what `proxyctl` prints and runs.
 
 pub mod args;
+pub mod canary;
 pub mod guard;
 pub mod locate;
 pub mod look;

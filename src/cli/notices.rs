@@ -80,6 +80,10 @@ fn happened(event: &Event) -> (Tone, String) {
             };
             (if *stands { Tone::Warn } else { Tone::Good }, text)
         }
+        Event::Canary { colour, weight, generation } => {
+            let text = words::canary(*colour, *weight);
+            (Tone::Good, format!("{text}, generation {generation}"))
+        }
         Event::Reload { applied: true, generation, .. } => {
             (Tone::Good, format!("configuration applied, generation {generation}"))
         }
@@ -130,6 +134,14 @@ mod tests {
             (
                 r#""event":"ordered","upstream":"f","order":"maintenance","stands":false,"generation":9"#,
                 "f: maintenance is over",
+            ),
+            (
+                r#""event":"canary","colour":"blue","weight":0.5,"generation":9"#,
+                "blue gets 0.5 % of the users, generation 9",
+            ),
+            (
+                r#""event":"canary","colour":"blue","weight":0,"generation":9"#,
+                "the canary of blue is over, generation 9",
             ),
             (
                 r#""event":"reload","applied":true,"generation":9"#,

@@ -34,11 +34,13 @@ const SETTLE_EVERY: Duration = Duration::from_millis(50);
 const GLANCE: Duration = Duration::from_secs(2);
 
 /// A promotion as it is followed.
-struct Course {
+pub(super) struct Course {
     story: Story,
     /// The answer ends with the drain, not with the switch.
     wait: bool,
     dry_run: bool,
+    /// A canary begins: the colour does not become live.
+    canary: bool,
     /// The switch has been reported.
     switched: bool,
 }
@@ -86,7 +88,7 @@ pub async fn rollback(hand: &mut Hand<'_>, args: RollbackArgs) -> Result<u8, Sto
     run(hand, "/v1/rollback", &request, course).await
 }
 
-fn warn_of_force(hand: &mut Hand<'_>, manner: &Manner) {
+pub(super) fn warn_of_force(hand: &mut Hand<'_>, manner: &Manner) {
     if manner.force {
         hand.complain(
             "WARNING: --force: the gate is skipped, nothing vouches for the colour",
@@ -97,7 +99,11 @@ fn warn_of_force(hand: &mut Hand<'_>, manner: &Manner) {
 
 /// Whose promotion it will be. Only for the words of the lines: a daemon that will not say is asked
 /// to promote all the same.
-async fn subject(hand: &Hand<'_>, which: &Which, colour: Option<Colour>) -> Result<Subject, Lost> {
+pub(super) async fn subject(
+    hand: &Hand<'_>,
+    which: &Which,
+    colour: Option<Colour>,
+) -> Result<Subject, Lost> {
     let named = which.upstreams.as_slice();
     Ok(match glance(hand).await {
         Ok(Some(status)) => story::subject(&status, named, colour),
@@ -119,7 +125,7 @@ async fn glance(hand: &Hand<'_>) -> Result<Option<Status>, Lost> {
         .unwrap_or(Ok(None))
 }
 
-async fn run<T: Serialize>(
+pub(super) async fn run<T: Serialize>(
     hand: &mut Hand<'_>,
     path: &str,
     request: &T,
@@ -194,6 +200,7 @@ fn print(hand: &mut Hand<'_>, course: &mut Course, event: &Event) {
         | Event::Probe { .. }
         | Event::Ejection { .. }
         | Event::Ordered { .. }
+        | Event::Canary { .. }
         | Event::Reload { .. } => {}
     }
 }
@@ -206,8 +213,14 @@ fn print_receipt(hand: &mut Hand<'_>, receipt: &Receipt) {
 }
 
 impl Course {
-    fn new(subject: Subject, manner: &Manner, dry_run: bool) -> Self {
-        Self { story: Story::new(subject), wait: !manner.no_wait, dry_run, switched: false }
+    pub(super) fn new(subject: Subject, manner: &Manner, dry_run: bool) -> Self {
+        let (story, wait) = (Story::new(subject), !manner.no_wait);
+        Self { story, wait, dry_run, canary: false, switched: false }
+    }
+
+    /// The same, of a canary that begins.
+    pub(super) fn of_canary(self) -> Self {
+        Self { canary: true, ..self }
     }
 
     /// The events ended without a verdict, which is the verdict only of a promotion that was asked
@@ -238,12 +251,15 @@ async fn interrupted(hand: &mut Hand<'_>, course: &Course, caught: Caught) -> u8
     } else if course.dry_run {
         Outcome::Cancelled
     } else {
-        settled(hand, course.story.subject()).await
+        settled(hand, course).await
     };
     let names = course.story.names();
     let whose = if names.is_empty() { names } else { format!("{names}: ") };
     let (what, hint) = match outcome {
         Outcome::Cancelled => ("cancelled, nothing has changed", None),
+        Outcome::Switched if course.canary => {
+            ("the canary had begun already", Some("proxyctl status shows it"))
+        }
         Outcome::Switched => (
             "it had switched already: the drain runs on, nothing is safe to kill yet",
             Some("proxyctl status shows it; proxyctl rollback is the way back"),
@@ -265,10 +281,10 @@ enum Outcome {
 
 /// The switch may have been made while its report was under way: the daemon is asked, until it has
 /// noticed that we are gone.
-async fn settled(hand: &Hand<'_>, subject: &Subject) -> Outcome {
+async fn settled(hand: &Hand<'_>, course: &Course) -> Outcome {
     for _ in 0..SETTLE_TRIES {
         let Ok(Some(status)) = glance(hand).await else { return Outcome::Unknown };
-        match judged(&status, subject) {
+        match judged(&status, course) {
             Some(outcome) => return outcome,
             None => tokio::time::sleep(SETTLE_EVERY).await,
         }
@@ -277,7 +293,8 @@ async fn settled(hand: &Hand<'_>, subject: &Subject) -> Outcome {
 }
 
 /// `None` while one of them still gates.
-fn judged(status: &Status, subject: &Subject) -> Option<Outcome> {
+fn judged(status: &Status, course: &Course) -> Option<Outcome> {
+    let subject = course.story.subject();
     let mut outcome = if subject.is_empty() { Outcome::Unknown } else { Outcome::Cancelled };
     for (name, colour) in subject {
         let (Some(upstream), Some(colour)) = (status.upstreams.get(name), colour) else {
@@ -287,7 +304,9 @@ fn judged(status: &Status, subject: &Subject) -> Option<Outcome> {
         if running.is_some_and(|running| running.phase == Phase::Gating) {
             return None;
         }
-        if upstream.live == Some(*colour) {
+        let canary = upstream.canary.as_ref().map(|canary| canary.colour);
+        let got = if course.canary { canary } else { upstream.live };
+        if got == Some(*colour) {
             outcome = Outcome::Switched;
         }
     }

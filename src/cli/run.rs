@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::cli::args::Args;
 use crate::cli::args::Command;
+use crate::cli::canary;
 use crate::cli::guard;
 use crate::cli::look;
 use crate::cli::maintenance;
@@ -96,7 +97,11 @@ impl<'a> Hand<'a> {
         // What has been changed stays changed, whether or not anybody could read about it.
         let changes = matches!(
             args.command,
-            Command::Promote(_) | Command::Rollback(_) | Command::Maintenance(_)
+            Command::Promote(_)
+                | Command::Rollback(_)
+                | Command::Canary(_)
+                | Command::Preview(_)
+                | Command::Maintenance(_)
         );
         let ended = Box::pin(self.carry_out(args.command)).await;
         let code = match ended {
@@ -112,6 +117,8 @@ impl<'a> Hand<'a> {
             Command::Status { watch: true } => look::watch(self, WATCH_EVERY).await,
             Command::Promote(args) => promote::promote(self, args).await,
             Command::Rollback(args) => promote::rollback(self, args).await,
+            Command::Canary(args) => canary::canary(self, args).await,
+            Command::Preview(args) => canary::preview(self, args).await,
             Command::Guard(args) => guard::guard(self, args).await,
             Command::Standby { upstream } => look::standby(self, upstream.as_deref()).await,
             Command::Probe { colour, which } => look::probe(self, colour, &which).await,

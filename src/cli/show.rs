@@ -10,9 +10,11 @@ use crate::cli::screen::span;
 use crate::cli::screen::table;
 use crate::cli::words;
 use crate::control::command::Probed;
+use crate::control::command::status::CanaryStatus;
 use crate::control::command::status::ConfigStatus;
 use crate::control::command::status::Phase;
 use crate::control::command::status::PoolStatus;
+use crate::control::command::status::PreviewStatus;
 use crate::control::command::status::Status;
 use crate::control::command::status::TargetStatus;
 use crate::control::command::status::UpstreamStatus;
@@ -27,6 +29,8 @@ pub fn status(status: &Status, now: SystemTime) -> Vec<Line> {
         page.push(Line::new());
         page.push(headline(name, upstream, now));
         page.extend(promotion(upstream, now));
+        page.extend(canary(upstream, now));
+        page.extend(preview(upstream));
         page.extend(maintenance(upstream));
         page.extend(table(pools(upstream, now)));
     }
@@ -74,6 +78,21 @@ fn promotion(upstream: &UpstreamStatus, now: SystemTime) -> Option<Line> {
     let (id, since) = (&running.id, &running.since);
     let ago = ago(since, now);
     Some(line(Tone::Warn, format!("  promotion {id}: {doing}, since {since}{ago}")))
+}
+
+fn canary(upstream: &UpstreamStatus, now: SystemTime) -> Option<Line> {
+    let CanaryStatus { colour, weight, since } = upstream.canary.as_ref()?;
+    let ago = ago(since, now);
+    let text = format!("  canary: {colour} gets {weight} % of the users, since {since}{ago}");
+    Some(line(Tone::Warn, text))
+}
+
+fn preview(upstream: &UpstreamStatus) -> Option<Line> {
+    let PreviewStatus { colour, until, .. } = upstream.preview.as_ref()?;
+    Some(line(
+        Tone::Warn,
+        format!("  preview: {colour} is shown to who has the link until {until}"),
+    ))
 }
 
 fn maintenance(upstream: &UpstreamStatus) -> Option<Line> {

@@ -41,7 +41,11 @@ pub fn subject(status: &Status, named: &[String], colour: Option<Colour>) -> Sub
         .upstreams
         .iter()
         .filter(|(name, up)| up.live.is_some() && (named.is_empty() || named.contains(name)))
-        .map(|(name, up)| (name.clone(), colour.or(up.standby)))
+        .map(|(name, up)| {
+            // While a canary runs, the way back leads to the live colour.
+            let back = if up.canary.is_some() { up.live } else { up.standby };
+            (name.clone(), colour.or(back))
+        })
         .collect()
 }
 
@@ -63,6 +67,10 @@ impl Story {
             }
             Event::WouldSwitch { targets, in_flight, tunnels } => {
                 vec![self.would_switch(targets, *in_flight, *tunnels)]
+            }
+            Event::Canary { colour, weight, generation } => {
+                let (whose, told) = (prefix(&self.names()), words::canary(*colour, *weight));
+                vec![line(Tone::Good, format!("{whose}{told}, generation {generation}"))]
             }
             // Said as errors, or not a promotion's.
             Event::Refused { .. }
@@ -258,6 +266,7 @@ pub fn warnings(event: &Event) -> Vec<String> {
         | Event::Probe { .. }
         | Event::Ejection { .. }
         | Event::Ordered { .. }
+        | Event::Canary { .. }
         | Event::Reload { .. } => Vec::new(),
     }
 }

@@ -3,6 +3,9 @@
 use std::time::Duration;
 use std::time::SystemTime;
 
+use crate::model::colour::Colour;
+use crate::model::split::Share;
+
 /// `1 target`, `2 targets`.
 #[must_use]
 pub fn count(number: usize, noun: &str) -> String {
@@ -50,6 +53,16 @@ pub fn age(at: &str, now: SystemTime) -> Option<String> {
         3600..86_400 => format!("{hours} h {} min", minutes % 60),
         _ => format!("{days} d {} h", hours % 24),
     })
+}
+
+/// What a canary has come to.
+#[must_use]
+pub fn canary(colour: Colour, weight: Share) -> String {
+    if weight == Share::NONE {
+        format!("the canary of {colour} is over")
+    } else {
+        format!("{colour} gets {weight} % of the users")
+    }
 }
 
 #[cfg(test)]

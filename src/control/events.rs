@@ -35,6 +35,11 @@ impl Bus {
         self.send(Notice { at: now(), id: None, upstreams: Vec::new(), promoting: None, event });
     }
 
+    /// Tells what happened to these upstreams by no promotion.
+    pub fn tell_about(&self, upstreams: Vec<String>, event: Event) {
+        self.send(Notice { at: now(), id: None, upstreams, promoting: None, event });
+    }
+
     /// Tells what happened to promotion `id`.
     pub fn tell_of(
         &self,

@@ -61,6 +61,17 @@ pub struct Memory {
     pub orders: BTreeMap<String, Orders>,
 }
 
+impl Memory {
+    /// Its colour is decided: no canary and no preview of the other one stands any longer.
+    pub fn end_trials(&mut self, upstream: &str) {
+        let Some(orders) = self.orders.get_mut(upstream) else { return };
+        (orders.canary, orders.preview) = (None, None);
+        if orders.is_empty() {
+            self.orders.remove(upstream);
+        }
+    }
+}
+
 /// What is remembered of one upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remembered {

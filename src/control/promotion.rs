@@ -45,6 +45,8 @@ pub struct Plan {
 pub enum Purpose {
     /// Make the colour live.
     Change,
+    /// Give a part of the users the colour. Nothing is retired, so nothing drains.
+    Canary,
     /// Run the gate, change nothing.
     DryRun,
     /// The colour is live already: only wait for the drain that may still run.
@@ -131,6 +133,8 @@ pub enum Ending {
     Cancelled,
     /// Nothing has changed, as was wished: the gate would have opened.
     WouldSwitch,
+    /// A part of the users gets the colour.
+    Shared,
     /// Switched, and the retired colour is empty.
     Drained,
     /// Switched, and what was left at the deadline has been ended by force, as far as it let itself.
@@ -166,7 +170,9 @@ impl Ending {
     pub fn is_safe_to_kill(self, left: usize) -> bool {
         match self {
             Self::Drained | Self::Cut => left == 0,
-            Self::Refused | Self::Cancelled | Self::WouldSwitch | Self::Reopened => false,
+            Self::Refused | Self::Cancelled | Self::WouldSwitch | Self::Shared | Self::Reopened => {
+                false
+            }
         }
     }
 }
@@ -189,7 +195,7 @@ impl Promotion {
     #[must_use]
     pub fn is_gating(&self) -> bool {
         matches!(self.state, State::New | State::Gating | State::Publishing)
-            && self.plan.purpose == Purpose::Change
+            && matches!(self.plan.purpose, Purpose::Change | Purpose::Canary)
     }
 
     /// Whether the switch is done and its drain is not.
@@ -235,10 +241,8 @@ impl Promotion {
     fn begin(&mut self, input: Input<'_>, now: Instant) -> Action {
         match (input, self.plan.purpose) {
             (Input::Begin, Purpose::Already) => self.start_drain(now),
-            (Input::Begin, Purpose::Change | Purpose::DryRun) if self.plan.rounds == 0 => {
-                self.open()
-            }
-            (Input::Begin, Purpose::Change | Purpose::DryRun) => {
+            (Input::Begin, _) if self.plan.rounds == 0 => self.open(),
+            (Input::Begin, Purpose::Change | Purpose::Canary | Purpose::DryRun) => {
                 self.state = State::Gating;
                 Action::Probe { at: now, until: None }
             }
@@ -293,6 +297,7 @@ impl Promotion {
 
     fn published(&mut self, input: Input<'_>, now: Instant) -> Action {
         match input {
+            Input::Published if self.plan.purpose == Purpose::Canary => self.end(Ending::Shared),
             Input::Published => self.start_drain(now),
             Input::NotPublished => self.end(Ending::Refused),
             Input::Begin

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::control::command::status::CanaryStatus;
 use crate::control::command::status::ConfigStatus;
 use crate::control::command::status::ListenerStatus;
 use crate::control::command::status::MaintenanceStatus;
 use crate::control::command::status::PoolStatus;
+use crate::control::command::status::PreviewStatus;
 use crate::control::command::status::ProbeStatus;
 use crate::control::command::status::PromotionStatus;
 use crate::control::command::status::ReloadStatus;
@@ -20,7 +22,9 @@ use crate::control::events;
 use crate::model::colour::Colour;
 use crate::model::health::ProbeRecord;
 use crate::model::health::Verdict;
+use crate::model::orders::canary::Canary;
 use crate::model::orders::maintenance::Maintenance;
+use crate::model::orders::preview::Preview;
 use crate::model::pool::Pool;
 use crate::model::snapshot::Snapshot;
 use crate::model::target::Target;
@@ -92,9 +96,21 @@ fn of_upstream(upstream: &Upstream, board: &Board) -> UpstreamStatus {
         standby: live.map(Colour::other),
         since,
         promotion: board.promotions.get(&*upstream.name).cloned(),
+        canary: upstream.canary_order().map(of_canary),
+        preview: upstream.orders.preview.as_ref().map(of_preview),
         maintenance: upstream.orders.maintenance.as_ref().map(of_maintenance),
         pools,
     }
+}
+
+fn of_canary(order: &Canary) -> CanaryStatus {
+    let (colour, weight) = (order.colour, order.weight);
+    CanaryStatus { colour, weight, since: events::at(order.since) }
+}
+
+fn of_preview(order: &Preview) -> PreviewStatus {
+    let (since, until) = (events::at(order.since), events::at(order.until));
+    PreviewStatus { colour: order.colour, since, until }
 }
 
 fn of_maintenance(order: &Maintenance) -> MaintenanceStatus {

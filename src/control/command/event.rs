@@ -7,6 +7,7 @@ use crate::control::command::Code;
 use crate::model::colour::Colour;
 use crate::model::orders::Order;
 use crate::model::problem::Problem;
+use crate::model::split::Share;
 
 /// One event of a promotion, or of the daemon (`GET /v1/events`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,6 +58,16 @@ pub enum Event {
         in_flight: usize,
         /// The part of them that are tunnels.
         tunnels: usize,
+    },
+    /// A part of the users gets a colour: from here on, or another part than before. Last for whoever
+    /// asked. With `weight` 0, told to all who follow: the canary is over.
+    Canary {
+        /// The colour.
+        colour: Colour,
+        /// Percent of the users.
+        weight: Share,
+        /// The generation now in service.
+        generation: u64,
     },
     /// A guard holds. The command may run while the connection stays open.
     Guarded {
@@ -210,7 +221,7 @@ impl Event {
     #[must_use]
     pub fn exit_code(&self) -> Option<u8> {
         match self {
-            Self::Drained { .. } | Self::WouldSwitch { .. } => Some(0),
+            Self::Drained { .. } | Self::WouldSwitch { .. } | Self::Canary { .. } => Some(0),
             Self::Cut { .. } => Some(3),
             Self::Reopened { .. } => Some(6),
             Self::Refused { code, .. } => Some(code.exit_code()),

@@ -1,6 +1,7 @@
 //! What may be asked of the supervisor, as it stands on the wire of the control socket. Shared with
 //! `cli`; changes only by growing.
 
+pub mod canary;
 pub mod event;
 pub mod maintenance;
 pub mod status;

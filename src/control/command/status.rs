@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::model::colour::Colour;
 use crate::model::problem::Problem;
+use crate::model::split::Share;
 
 /// Everything an operator may want to know now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,6 +42,12 @@ pub struct UpstreamStatus {
     /// Clients are told that it is being maintained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<MaintenanceStatus>,
+    /// The canary that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryStatus>,
+    /// The preview that stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<PreviewStatus>,
     /// `blue` and `green`, or `targets` for a plain upstream.
     pub pools: BTreeMap<String, PoolStatus>,
 }
@@ -54,6 +61,28 @@ pub struct MaintenanceStatus {
     pub until: String,
     /// Networks whose clients are served all the same.
     pub allow: Vec<String>,
+}
+
+/// A canary that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CanaryStatus {
+    /// The colour that a part of the users gets.
+    pub colour: Colour,
+    /// Percent of the users.
+    pub weight: Share,
+    /// When it began: RFC 3339, UTC.
+    pub since: String,
+}
+
+/// A preview that stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviewStatus {
+    /// The colour that it shows.
+    pub colour: Colour,
+    /// When it was ordered: RFC 3339, UTC.
+    pub since: String,
+    /// When it is over: RFC 3339, UTC.
+    pub until: String,
 }
 
 /// A running promotion.

@@ -80,7 +80,8 @@ fn finish(promotion: &mut Promotion, referee: &mut Referee, mut now: Instant) ->
 }
 
 fn random_plan(dice: &mut fastrand::Rng) -> Plan {
-    let purposes = [Purpose::Change, Purpose::Change, Purpose::DryRun, Purpose::Already];
+    let purposes =
+        [Purpose::Change, Purpose::Change, Purpose::Canary, Purpose::DryRun, Purpose::Already];
     Plan {
         purpose: dice.choice(purposes).unwrap(),
         started: Instant::now(),
@@ -136,7 +137,8 @@ impl Referee {
                 assert!(until.is_none_or(|until| until == deadline && at < deadline));
             }
             Action::Publish => {
-                assert_eq!(self.plan.purpose, Purpose::Change, "seed {seed}");
+                let changes = matches!(self.plan.purpose, Purpose::Change | Purpose::Canary);
+                assert!(changes, "seed {seed}");
                 assert!(!self.asked_to_publish, "seed {seed}: published twice");
                 assert!(self.good_in_a_row >= self.plan.rounds, "seed {seed}: gate not passed");
                 self.asked_to_publish = true;
@@ -152,6 +154,7 @@ impl Referee {
             Action::Watch { .. } => {
                 let may = self.published || self.plan.purpose == Purpose::Already;
                 assert!(may, "seed {seed}: drains what was not retired");
+                assert_ne!(self.plan.purpose, Purpose::Canary, "seed {seed}: nothing is retired");
             }
             Action::End(ending) => self.judge_ending(ending),
             Action::Ignore => {}
@@ -184,6 +187,10 @@ impl Referee {
         match ending {
             Ending::Refused | Ending::Cancelled => {
                 assert!(!self.published, "seed {seed}: {ending:?}, and yet published");
+            }
+            Ending::Shared => {
+                let shared = self.published && self.plan.purpose == Purpose::Canary;
+                assert!(shared, "seed {seed}");
             }
             Ending::WouldSwitch => assert_eq!(self.plan.purpose, Purpose::DryRun, "seed {seed}"),
             Ending::Drained => assert!(switched && self.reopened == 0, "seed {seed}"),

@@ -54,7 +54,7 @@ pub(super) async fn respond(
     let allowed = match head.uri.path() {
         "/v1/status" | "/v1/events" => Method::GET,
         "/v1/promote" | "/v1/rollback" | "/v1/probe" | "/v1/reload" | "/v1/guard"
-        | "/v1/maintenance" => Method::POST,
+        | "/v1/maintenance" | "/v1/canary" | "/v1/preview" => Method::POST,
         path => return answer::problem(&unknown_path(path)),
     };
     if head.method != allowed {
@@ -94,6 +94,11 @@ async fn command(
             let events = handle.rollback(parse(&body)?, caller).await?;
             Ok(answer::lines(told(events)))
         }
+        "/v1/canary" => {
+            let events = handle.canary(parse(&body)?, caller).await?;
+            Ok(answer::lines(told(events)))
+        }
+        "/v1/preview" => Ok(answer::json(&handle.preview(parse(&body)?, caller).await?)),
         "/v1/probe" => Ok(answer::json(&handle.probe(parse(&body)?).await?)),
         "/v1/guard" => {
             let guard: Guard = parse(&body)?;
@@ -146,7 +151,7 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
 fn unknown_path(path: &str) -> Refusal {
     let detail = format!("there is nothing at {path}");
     let unknown = refusal(404, Code::Unknown, "unknown path", detail);
-    let hint = "/v1/status /v1/promote /v1/rollback /v1/guard /v1/probe /v1/maintenance /v1/reload /v1/events";
+    let hint = "/v1/status /v1/promote /v1/rollback /v1/guard /v1/probe /v1/canary /v1/preview /v1/maintenance /v1/reload /v1/events";
     Refusal { hint: Some(hint.to_owned()), ..unknown }
 }
 

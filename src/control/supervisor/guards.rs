@@ -5,6 +5,7 @@ use std::sync::Weak;
 
 use crate::control::command::Guard;
 use crate::control::command::Refusal;
+use crate::control::events;
 use crate::control::supervisor::Supervisor;
 use crate::control::supervisor::handle::Caller;
 use crate::control::supervisor::handle::Guarded;
@@ -50,6 +51,25 @@ impl Supervisor {
         let name = &upstream.name;
         if upstream.live() == Some(colour) {
             return Err(refusal::in_use(format!("{name}: {colour} is live")));
+        }
+        if let Some(canary) = upstream
+            .canary_order()
+            .filter(|canary| canary.colour == colour)
+        {
+            let weight = canary.weight;
+            let why = format!("{name}: a canary gives {colour} {weight} % of the users");
+            let hint = format!("`proxyctl canary {colour} --weight 0` ends it");
+            return Err(refusal::hinted(refusal::in_use(why), hint));
+        }
+        let previewed = upstream
+            .orders
+            .preview
+            .filter(|order| order.colour == colour);
+        if let Some(order) = previewed {
+            let until = events::at(order.until);
+            let why = format!("{name}: {colour} is previewed until {until}");
+            let hint = format!("`proxyctl preview {colour} --off` ends it");
+            return Err(refusal::hinted(refusal::in_use(why), hint));
         }
         let promoted = self.running.values().any(|running| running.holds(name));
         if promoted {

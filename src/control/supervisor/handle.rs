@@ -15,6 +15,9 @@ use crate::control::command::Promote;
 use crate::control::command::Refusal;
 use crate::control::command::Reloaded;
 use crate::control::command::Rollback;
+use crate::control::command::canary::Canary;
+use crate::control::command::canary::Preview;
+use crate::control::command::canary::Previewed;
 use crate::control::command::event::Event;
 use crate::control::command::event::Notice;
 use crate::control::command::maintenance::Maintain;
@@ -94,6 +97,8 @@ pub struct Guarded {
 pub(super) enum Ask {
     Promote(Promote, Caller, oneshot::Sender<Result<EventStream, Refusal>>),
     Rollback(Rollback, Caller, oneshot::Sender<Result<EventStream, Refusal>>),
+    Canary(Canary, Caller, oneshot::Sender<Result<EventStream, Refusal>>),
+    Preview(Preview, Caller, oneshot::Sender<Result<Previewed, Refusal>>),
     Guard(Guard, Caller, oneshot::Sender<Result<Guarded, Refusal>>),
     Maintain(Maintain, Caller, oneshot::Sender<Result<Maintained, Refusal>>),
     Reload(Cause, oneshot::Sender<Result<Reloaded, Refusal>>),
@@ -123,6 +128,24 @@ impl Handle {
     /// As [`promote`](Self::promote).
     pub async fn rollback(&self, request: Rollback, who: Caller) -> Result<EventStream, Refusal> {
         self.ask(|reply| Ask::Rollback(request, who, reply)).await
+    }
+
+    /// Begins a canary, changes its weight, or ends it. What it comes to is told by the stream.
+    ///
+    /// # Errors
+    ///
+    /// As [`promote`](Self::promote); the colour is the live one.
+    pub async fn canary(&self, request: Canary, who: Caller) -> Result<EventStream, Refusal> {
+        self.ask(|reply| Ask::Canary(request, who, reply)).await
+    }
+
+    /// Shows the standby colour to whoever has a token, or ends that.
+    ///
+    /// # Errors
+    ///
+    /// Unknown names; the colour is live, guarded, or still drains; it cannot be made durable.
+    pub async fn preview(&self, request: Preview, who: Caller) -> Result<Previewed, Refusal> {
+        self.ask(|reply| Ask::Preview(request, who, reply)).await
     }
 
     /// Holds a colour off while a command runs on its processes.

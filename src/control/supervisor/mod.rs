@@ -1,10 +1,12 @@
 //! The one task that may publish. It owns the snapshot, the journal, the checks, the listeners and
 //! every promotion under way, and takes one command at a time; what takes long runs beside it.
 
+mod canary;
 mod guards;
 pub mod handle;
 mod maintenance;
 mod orders;
+mod preview;
 mod promote;
 pub(crate) mod refusal;
 mod reloading;
@@ -141,6 +143,14 @@ impl Supervisor {
             }
             Ask::Guard(request, caller, reply) => {
                 let answer = self.guard(&request, caller);
+                drop(reply.send(answer));
+            }
+            Ask::Canary(request, caller, reply) => {
+                let answer = self.canary(&request, caller).await;
+                drop(reply.send(answer));
+            }
+            Ask::Preview(request, caller, reply) => {
+                let answer = self.preview(&request, caller).await;
                 drop(reply.send(answer));
             }
             Ask::Maintain(request, caller, reply) => {

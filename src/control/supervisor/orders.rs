@@ -58,7 +58,7 @@ impl Supervisor {
     }
 
     /// Publishes what `memory` says, which is durable.
-    fn adopt(&mut self, generation: u64, memory: Memory) -> Arc<Snapshot> {
+    pub(super) fn adopt(&mut self, generation: u64, memory: Memory) -> Arc<Snapshot> {
         self.memory = memory;
         let old = self.snapshots.load();
         let (memory, workers, now) = (&self.memory, self.workers, SystemTime::now());
@@ -97,6 +97,9 @@ impl Supervisor {
         }
         self.adopt(generation, memory);
         for (upstream, order) in over {
+            if order == Order::Preview {
+                self.shut_after_preview(&upstream);
+            }
             tracing::info!(upstream, order = order.as_str(), generation, "order is over");
             let (stands, until) = (false, None);
             self.bus

@@ -35,6 +35,7 @@ use crate::control::supervisor::request::Wish;
 use crate::control::supervisor::running::ANSWER_EVENTS;
 use crate::control::supervisor::running::Member;
 use crate::control::supervisor::running::Running;
+use crate::control::supervisor::running::ends_canary;
 use crate::control::supervisor::tasks;
 use crate::control::supervisor::tasks::Serial;
 use crate::model::colour::Colour;
@@ -76,13 +77,17 @@ impl Supervisor {
         }
     }
 
-    async fn start(&mut self, wish: Wish, caller: Caller) -> Result<EventStream, Refusal> {
+    pub(super) async fn start(
+        &mut self,
+        wish: Wish,
+        caller: Caller,
+    ) -> Result<EventStream, Refusal> {
         self.may_start(&wish)?;
         let members: Vec<Member> = wish
             .members
             .iter()
             .map(|(upstream, colour)| Member {
-                already: upstream.live() == Some(*colour),
+                already: upstream.live() == Some(*colour) && !ends_canary(upstream, *colour),
                 reopened: false,
                 retired: self.pools_of(upstream, colour.other()),
                 upstream: upstream.clone(),
@@ -104,6 +109,7 @@ impl Supervisor {
             members,
             answer: Some(answer),
             wait: wish.wait,
+            canary: wish.canary,
             build: wish.build,
             since: SystemTime::now(),
             gate_took: Duration::ZERO,
@@ -143,15 +149,15 @@ impl Supervisor {
     /// One promotion of an upstream at a time while it gates, and none of a guarded colour. A dry run
     /// changes nothing and so is in nobody's way.
     fn may_start(&self, wish: &Wish) -> Result<(), Refusal> {
-        let changing = wish
-            .members
-            .iter()
-            .filter(|(upstream, colour)| !wish.dry_run && upstream.live() != Some(*colour));
+        let changing = wish.members.iter().filter(|(upstream, colour)| {
+            let changes = upstream.live() != Some(*colour) || ends_canary(upstream, *colour);
+            changes && !wish.dry_run
+        });
         self.may_change(changing.map(|(upstream, colour)| (&*upstream.name, *colour)))
     }
 
     /// Whether nobody holds these upstreams, by a promotion that gates or a guard on the colour.
-    fn may_change<'a>(
+    pub(super) fn may_change<'a>(
         &self,
         changing: impl Iterator<Item = (&'a str, Colour)>,
     ) -> Result<(), Refusal> {
@@ -215,7 +221,10 @@ impl Supervisor {
         let Some(mut running) = self.running.remove(&serial) else { return };
         let mut action = running.machine.step(input, Instant::now());
         if action == Action::Publish {
-            let done = self.switch(&mut running).await;
+            let done = match running.canary {
+                Some(weight) => self.share(&mut running, weight).await,
+                None => self.switch(&mut running).await,
+            };
             action = running.machine.step(done, Instant::now());
         }
         match action {
@@ -270,6 +279,7 @@ impl Supervisor {
             Ending::Refused => refused(running, Code::Gate),
             Ending::Cancelled => refused(running, Code::TakenBack),
             Ending::WouldSwitch => would_switch(running),
+            Ending::Shared => shared(running),
             Ending::Drained => Event::Drained { receipts: running.receipts(ending) },
             Ending::Cut => Event::Cut { receipts: running.receipts(ending) },
             Ending::Reopened => Event::Reopened { receipts: running.receipts(ending) },
@@ -284,7 +294,7 @@ impl Supervisor {
 }
 
 /// An answer of one event.
-fn only(event: Event) -> EventStream {
+pub(super) fn only(event: Event) -> EventStream {
     let (answer, events) = mpsc::channel(1);
     // The channel is new and has room for one.
     drop(answer.try_send(event));
@@ -294,6 +304,8 @@ fn only(event: Event) -> EventStream {
 fn plan(wish: &Wish, members: &[Member]) -> Plan {
     let purpose = if wish.dry_run {
         Purpose::DryRun
+    } else if wish.canary.is_some() {
+        Purpose::Canary
     } else if members.iter().all(|member| member.already) {
         Purpose::Already
     } else {
@@ -341,6 +353,14 @@ fn reason_for_all(running: &Running, what: &str) -> Reason {
     }
 }
 
+fn shared(running: &Running) -> Event {
+    Event::Canary {
+        colour: running.colour().unwrap_or(Colour::Blue),
+        weight: running.canary.unwrap_or_default(),
+        generation: running.generation,
+    }
+}
+
 fn would_switch(running: &Running) -> Event {
     let retiring: Vec<_> = running
         .members
@@ -361,7 +381,8 @@ fn log_start(running: &Running) {
     let colour = colour.map_or("previous", Colour::as_str);
     let (purpose, forced) = (plan.purpose, plan.rounds == 0);
     tracing::info!(id, upstreams, colour, %caller, ?purpose, "promotion started");
-    if forced && purpose == Purpose::Change {
+    let vouched = running.members.iter().all(Member::ends_canary);
+    if forced && !vouched && matches!(purpose, Purpose::Change | Purpose::Canary) {
         tracing::warn!(id, upstreams, colour, %caller, "the gate is SKIPPED by force");
     }
 }
@@ -386,6 +407,7 @@ fn log_end(running: &Running, ending: Ending, event: &Event) {
         | Event::Probe { .. }
         | Event::Ejection { .. }
         | Event::Ordered { .. }
+        | Event::Canary { .. }
         | Event::Reload { .. } => {
             tracing::info!(id, upstreams, %caller, generation, ?ending, "promotion ended");
         }

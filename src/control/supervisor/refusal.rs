@@ -70,6 +70,19 @@ pub(super) fn expect_live(upstream: &str, expected: Colour, live: Colour) -> Ref
     refusal(409, Code::ExpectLive, "another colour is live", detail)
 }
 
+pub(super) fn is_live(upstream: &str, colour: Colour) -> Refusal {
+    let other = colour.other();
+    let detail = format!("{upstream}: {colour} is live already");
+    let live = refusal(409, Code::ExpectLive, "the colour is live", detail);
+    hinted(live, format!("a canary and a preview are of the standby colour: {other}"))
+}
+
+pub(super) fn draining(upstream: &str, colour: Colour) -> Refusal {
+    let detail = format!("{upstream}: {colour} still drains");
+    let busy = refusal(409, Code::Busy, "busy", detail);
+    hinted(busy, "`proxyctl status` shows when it is done")
+}
+
 pub(super) fn busy_promotion(
     upstream: &str,
     colour: Colour,

@@ -8,10 +8,14 @@ use crate::control::command::Probe;
 use crate::control::command::Promote;
 use crate::control::command::Refusal;
 use crate::control::command::Rollback;
+use crate::control::command::canary::Canary;
+use crate::control::command::canary::Preview;
 use crate::control::command::event::Reason;
 use crate::control::supervisor::refusal;
+use crate::control::supervisor::running::ends_canary;
 use crate::model::colour::Colour;
 use crate::model::snapshot::Snapshot;
+use crate::model::split::Share;
 use crate::model::upstream::Pools;
 use crate::model::upstream::Upstream;
 
@@ -31,6 +35,8 @@ pub(super) struct Wish {
     pub(super) wait: bool,
     pub(super) build: Option<String>,
     pub(super) dry_run: bool,
+    /// What part of the users gets the colours; absent: all, as a promotion gives it.
+    pub(super) canary: Option<Share>,
     /// Good rounds that open the gate; 0: forced.
     pub(super) rounds: u32,
 }
@@ -42,6 +48,75 @@ pub(super) enum Way {
     Back(Wish),
     /// Some upstream never had another colour live.
     None(Vec<Reason>),
+}
+
+/// What a request about a canary comes to.
+#[derive(Debug)]
+pub(super) enum CanaryWay {
+    /// As a promotion: behind a gate it begins, with a drain it ends.
+    Gate(Wish),
+    /// Canaries of this colour run on all of these upstreams, and get another weight.
+    Weight(Vec<String>, Colour),
+}
+
+pub(super) fn canary(request: &Canary, snapshot: &Snapshot) -> Result<CanaryWay, Refusal> {
+    let which = (request.upstreams.as_deref(), request.all);
+    let (upstreams, colour) = of_standby(&request.colour, which, snapshot)?;
+    if request.build.is_some() {
+        names_builds(&upstreams)?;
+    }
+    let runs = |upstream: &&Upstream| upstream.canary_order().is_some();
+    let begins = request.weight > Share::NONE;
+    if begins && upstreams.iter().all(runs) {
+        let names = upstreams.iter().map(|upstream| upstream.name.to_string());
+        return Ok(CanaryWay::Weight(names.collect(), colour));
+    }
+    let wanted = if begins { colour } else { colour.other() };
+    let members = upstreams
+        .into_iter()
+        .map(|upstream| (upstream.clone(), wanted))
+        .collect();
+    Ok(CanaryWay::Gate(Wish {
+        members,
+        gate_timeout: duration("gate_timeout", request.gate_timeout.as_deref())?,
+        drain_timeout: duration("drain_timeout", request.drain_timeout.as_deref())?,
+        wait: request.wait,
+        build: request.build.clone(),
+        dry_run: false,
+        canary: begins.then_some(request.weight),
+        rounds: if begins && !request.force { PROMOTE_ROUNDS } else { 0 },
+    }))
+}
+
+pub(super) fn preview(
+    request: &Preview,
+    snapshot: &Snapshot,
+) -> Result<(Vec<Upstream>, Colour), Refusal> {
+    let named = request.upstreams.as_deref();
+    // What is over may have become live meanwhile.
+    if request.off {
+        let upstreams = chosen(named, request.all, snapshot)?;
+        return Ok((upstreams.into_iter().cloned().collect(), colour(&request.colour)?));
+    }
+    let (upstreams, colour) = of_standby(&request.colour, (named, request.all), snapshot)?;
+    Ok((upstreams.into_iter().cloned().collect(), colour))
+}
+
+/// The upstreams of a request that is about their standby colour, and that colour.
+fn of_standby<'a>(
+    word: &str,
+    (named, all): (Option<&[String]>, bool),
+    snapshot: &'a Snapshot,
+) -> Result<(Vec<&'a Upstream>, Colour), Refusal> {
+    let colour = colour(word)?;
+    let upstreams = chosen(named, all, snapshot)?;
+    let live = upstreams
+        .iter()
+        .find(|upstream| upstream.live() == Some(colour));
+    match live {
+        Some(live) => Err(refusal::is_live(&live.name, colour)),
+        None => Ok((upstreams, colour)),
+    }
 }
 
 pub(super) fn promote(request: &Promote, snapshot: &Snapshot) -> Result<Wish, Refusal> {
@@ -65,7 +140,13 @@ pub(super) fn promote(request: &Promote, snapshot: &Snapshot) -> Result<Wish, Re
         wait: request.wait,
         build: request.build.clone(),
         dry_run: request.dry_run,
-        rounds: if request.force { 0 } else { PROMOTE_ROUNDS },
+        canary: None,
+        // That the live colour stays needs no proof.
+        rounds: if request.force || upstreams.iter().all(|up| ends_canary(up, colour)) {
+            0
+        } else {
+            PROMOTE_ROUNDS
+        },
     };
     let Some(expected) = expected else { return Ok(wish) };
     for upstream in upstreams {
@@ -87,6 +168,11 @@ pub(super) fn rollback(request: &Rollback, snapshot: &Snapshot) -> Result<Way, R
     let mut reasons = Vec::new();
     for upstream in upstreams {
         let Pools::Coloured { split, previous, .. } = &upstream.pools else { continue };
+        if upstream.canary_order().is_some() {
+            // The way back leads to where most users are.
+            members.push((upstream.clone(), split.live()));
+            continue;
+        }
         match previous {
             Some(previous) => members.push((upstream.clone(), *previous)),
             None => reasons.push(Reason {
@@ -101,9 +187,17 @@ pub(super) fn rollback(request: &Rollback, snapshot: &Snapshot) -> Result<Way, R
     if !reasons.is_empty() {
         return Ok(Way::None(reasons));
     }
-    let rounds = u32::from(!request.force);
-    let (wait, build, dry_run) = (request.wait, None, false);
-    Ok(Way::Back(Wish { members, gate_timeout, drain_timeout, wait, build, dry_run, rounds }))
+    let switches = members.iter().any(|(up, colour)| !ends_canary(up, *colour));
+    Ok(Way::Back(Wish {
+        members,
+        gate_timeout,
+        drain_timeout,
+        wait: request.wait,
+        build: None,
+        dry_run: false,
+        canary: None,
+        rounds: u32::from(switches && !request.force),
+    }))
 }
 
 pub(super) fn probe(

@@ -25,6 +25,7 @@ use crate::control::supervisor::handle::Caller;
 use crate::control::supervisor::tasks;
 use crate::model::colour::Colour;
 use crate::model::pool::Pool;
+use crate::model::split::Share;
 use crate::model::upstream::Upstream;
 
 /// Events that may wait for a requester that reads slowly. Beyond it, progress is left out; the
@@ -43,6 +44,8 @@ pub(super) struct Running {
     /// `None` once nobody is told any more.
     pub(super) answer: Option<mpsc::Sender<Event>>,
     pub(super) wait: bool,
+    /// What part of the users gets the colour: not all of them, as a promotion would.
+    pub(super) canary: Option<Share>,
     pub(super) build: Option<String>,
     /// Since when it is in its phase.
     pub(super) since: SystemTime,
@@ -76,6 +79,11 @@ pub(super) struct Member {
 }
 
 impl Member {
+    /// Whether its colour stays live, and the canary of the other one ends.
+    pub(super) fn ends_canary(&self) -> bool {
+        ends_canary(&self.upstream, self.colour)
+    }
+
     /// What is in flight on the retired colour.
     fn in_flight(&self) -> usize {
         tasks::in_flight(&self.retired)
@@ -91,6 +99,11 @@ impl Member {
         }
         if self.already { Cut::default() } else { cut }
     }
+}
+
+/// Whether making `colour` live only means to end a canary of the other one.
+pub(super) fn ends_canary(upstream: &Upstream, colour: Colour) -> bool {
+    upstream.live() == Some(colour) && upstream.canary_order().is_some()
 }
 
 impl Running {
@@ -196,7 +209,8 @@ impl Running {
 
     /// Tells the requester and everybody who follows the events. A verdict always gets through.
     pub(super) fn tell(&self, bus: &Bus, event: &Event) {
-        bus.tell_of(&self.id, self.names(), self.colour(), event.clone());
+        let promoting = self.colour().filter(|_| self.canary.is_none());
+        bus.tell_of(&self.id, self.names(), promoting, event.clone());
         let Some(answer) = &self.answer else { return };
         let verdict = event.exit_code().is_some() || matches!(event, Event::Switched { .. });
         if verdict || answer.capacity() > KEPT_FOR_THE_VERDICT {

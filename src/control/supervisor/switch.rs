@@ -20,6 +20,7 @@ use crate::control::promotion::in_words;
 use crate::control::reload;
 use crate::control::reload::Ground;
 use crate::control::supervisor::Supervisor;
+use crate::control::supervisor::running::Member;
 use crate::control::supervisor::running::Running;
 use crate::model::colour::Colour;
 use crate::model::snapshot::Snapshot;
@@ -51,7 +52,10 @@ impl Supervisor {
             let (live, previous) = (member.colour, Some(member.colour.other()));
             let remembered = Remembered { live, previous, since: now };
             let name = member.upstream.name.to_string();
-            memory.upstreams.insert(name, remembered);
+            if !member.ends_canary() {
+                memory.upstreams.insert(name.clone(), remembered);
+            }
+            memory.end_trials(&name);
         }
         let generation = old.generation + 1;
         if let Err(why) = self.make_durable(generation, &memory).await {
@@ -88,9 +92,15 @@ impl Supervisor {
         if !running.wait {
             running.answer = None;
         }
+        self.canaries_over(running);
         for member in running.changing() {
             let (upstream, colour) = (&*member.upstream.name, member.colour);
             let metrics = &self.metrics;
+            if member.ends_canary() {
+                let (id, caller) = (&running.id, running.caller);
+                tracing::info!(id, upstream, stays = %colour, generation, %caller, "canary is over");
+                continue;
+            }
             metrics.promotion(upstream, colour, PromotionOutcome::Switched);
             metrics.promotion_phase(upstream, Phase::Gate, running.gate_took);
             metrics.promotion_phase(upstream, Phase::Switch, begun.elapsed());
@@ -101,7 +111,7 @@ impl Supervisor {
     }
 
     /// Drains of the colours that `running` has just made live again are over.
-    fn take_back(&mut self, running: &Running) {
+    pub(super) fn take_back(&mut self, running: &Running) {
         let draining = self
             .running
             .iter_mut()
@@ -144,7 +154,11 @@ impl Supervisor {
         let drained = running.switched.elapsed();
         let gated = running.machine.plan().started.elapsed();
         let receipts = running.receipts(ending);
-        for receipt in receipts.iter().filter(|receipt| !receipt.already) {
+        let of_canaries = running.members.iter().map(Member::ends_canary);
+        for (receipt, of_canary) in receipts.iter().zip(of_canaries) {
+            if receipt.already || of_canary {
+                continue;
+            }
             let (upstream, colour) = (&*receipt.upstream, receipt.colour);
             match ending {
                 Ending::Refused | Ending::Cancelled => {
@@ -157,7 +171,7 @@ impl Supervisor {
                     self.metrics
                         .promotion(upstream, colour, PromotionOutcome::Cut);
                 }
-                Ending::Drained | Ending::Reopened | Ending::WouldSwitch => {}
+                Ending::Drained | Ending::Reopened | Ending::WouldSwitch | Ending::Shared => {}
             }
             self.metrics
                 .promotion_phase(upstream, Phase::Drain, drained);
@@ -197,7 +211,7 @@ impl Supervisor {
 }
 
 /// The upstreams of `snapshot` that `running` changes, each with its new colour.
-fn changed<'a>(
+pub(super) fn changed<'a>(
     running: &Running,
     snapshot: &'a Snapshot,
 ) -> impl Iterator<Item = (&'a Upstream, Colour)> {
@@ -208,7 +222,7 @@ fn changed<'a>(
 }
 
 /// Targets of the new colours whose latest probe, whoever sent it, is not good.
-fn failed_since(running: &Running, snapshot: &Snapshot) -> Vec<Reason> {
+pub(super) fn failed_since(running: &Running, snapshot: &Snapshot) -> Vec<Reason> {
     let mut reasons = Vec::new();
     for (upstream, colour) in changed(running, snapshot) {
         let Some(pool) = upstream.pool(colour) else { continue };
@@ -230,7 +244,7 @@ fn failed_since(running: &Running, snapshot: &Snapshot) -> Vec<Reason> {
     reasons
 }
 
-fn not_durable(running: &Running, why: &str) -> Vec<Reason> {
+pub(super) fn not_durable(running: &Running, why: &str) -> Vec<Reason> {
     running
         .changing()
         .map(|member| Reason {

@@ -1,0 +1,145 @@
+//! A canary begins behind a gate, grows by one publish, and ends as a promotion does: with a drain and
+//! a receipt.
+
+use std::time::SystemTime;
+
+use tokio::time::Instant;
+
+use crate::control::command::Code;
+use crate::control::command::Refusal;
+use crate::control::command::canary::Canary as Request;
+use crate::control::command::event::Event;
+use crate::control::promotion::Input;
+use crate::control::supervisor::Supervisor;
+use crate::control::supervisor::handle::Caller;
+use crate::control::supervisor::handle::EventStream;
+use crate::control::supervisor::promote::only;
+use crate::control::supervisor::refusal;
+use crate::control::supervisor::request;
+use crate::control::supervisor::request::CanaryWay;
+use crate::control::supervisor::running::Running;
+use crate::control::supervisor::switch::changed;
+use crate::control::supervisor::switch::failed_since;
+use crate::control::supervisor::switch::not_durable;
+use crate::model::colour::Colour;
+use crate::model::orders::Orders;
+use crate::model::orders::canary::Canary;
+use crate::model::split::Share;
+
+impl Supervisor {
+    /// Begins a canary, changes its weight, or ends it; or says why not.
+    pub(super) async fn canary(
+        &mut self,
+        request: &Request,
+        caller: Caller,
+    ) -> Result<EventStream, Refusal> {
+        if self.stopping {
+            return Err(refusal::stopping());
+        }
+        match request::canary(request, &self.snapshots.load())? {
+            CanaryWay::Gate(wish) => self.start(wish, caller).await,
+            CanaryWay::Weight(names, colour) => {
+                self.weigh(&names, colour, request.weight, caller).await
+            }
+        }
+    }
+
+    /// Changes the weight of canaries that run: one publish, and no gate.
+    ///
+    /// # Errors
+    ///
+    /// A promotion gates, or it cannot be made durable. Nothing has changed then.
+    pub(super) async fn weigh(
+        &mut self,
+        names: &[String],
+        colour: Colour,
+        weight: Share,
+        caller: Caller,
+    ) -> Result<EventStream, Refusal> {
+        self.may_change(names.iter().map(|name| (name.as_str(), colour)))?;
+        let old = self.snapshots.load();
+        let is_so = |name: &String| {
+            let canary = old
+                .upstream(name)
+                .and_then(|upstream| upstream.canary_order());
+            canary.is_some_and(|canary| canary.weight == weight)
+        };
+        let mut generation = old.generation;
+        if !names.iter().all(is_so) {
+            let grown = |orders: &mut Orders| {
+                if let Some(canary) = &mut orders.canary {
+                    canary.weight = weight;
+                }
+            };
+            generation = self
+                .order(names.iter().map(String::as_str), grown)
+                .await?
+                .generation;
+            tracing::info!(upstreams = names.join(","), %colour, %weight, generation, %caller, "canary");
+        }
+        let event = Event::Canary { colour, weight, generation };
+        self.bus.tell_about(names.to_vec(), event.clone());
+        Ok(only(event))
+    }
+
+    /// Gives a part of the users the colours of `running`, or refuses and leaves everything as it was.
+    /// The order is that of a switch, but that nothing is retired.
+    pub(super) async fn share(&mut self, running: &mut Running, weight: Share) -> Input<'static> {
+        let old = self.snapshots.load();
+        let begun = Instant::now();
+        running.gate_took = begun.duration_since(running.machine.plan().started);
+        let gated = running.machine.plan().rounds > 0;
+        if gated {
+            let failed = failed_since(running, &old);
+            if !failed.is_empty() {
+                running.refusal = Some((Code::Gate, failed));
+                return Input::NotPublished;
+            }
+        }
+        let mut memory = self.memory.clone();
+        for member in running.changing() {
+            let orders = memory.orders.entry(member.upstream.name.to_string());
+            let orders = orders.or_default();
+            orders.canary = Some(canary(orders, member.colour, weight));
+        }
+        let generation = old.generation + 1;
+        if let Err(why) = self.make_durable(generation, &memory).await {
+            running.refusal = Some((Code::NotDurable, not_durable(running, &why)));
+            return Input::NotPublished;
+        }
+        for (upstream, colour) in changed(running, &old) {
+            let Some(pool) = upstream.pool(colour) else { continue };
+            for target in pool.targets.iter().filter(|_| gated) {
+                target.health.vouch();
+            }
+            pool.leases().reopen();
+        }
+        self.adopt(generation, memory);
+        running.generation = generation;
+        running.switched = Instant::now();
+        let (id, caller) = (&running.id, running.caller);
+        let upstreams = running.names().join(",");
+        tracing::info!(id, upstreams, %weight, generation, %caller, "canary begins");
+        // The colour may still have drained from an earlier promotion.
+        self.take_back(running);
+        Input::Published
+    }
+
+    /// Tells that canaries are over that `running` has ended.
+    pub(super) fn canaries_over(&self, running: &Running) {
+        for member in running.changing() {
+            let Some(canary) = member.upstream.canary_order() else { continue };
+            let (colour, weight, generation) = (canary.colour, Share::NONE, running.generation);
+            let event = Event::Canary { colour, weight, generation };
+            self.bus
+                .tell_about(vec![member.upstream.name.to_string()], event);
+        }
+    }
+}
+
+/// A canary of this colour; one that stands keeps its users.
+fn canary(orders: &Orders, colour: Colour, weight: Share) -> Canary {
+    let standing = orders.canary.filter(|canary| canary.colour == colour);
+    let new = || Canary { colour, weight, salt: fastrand::u64(..), since: SystemTime::now() };
+    Canary { weight, ..standing.unwrap_or_else(new) }
+}
