@@ -14,6 +14,7 @@
 
 mod account;
 mod bodies;
+mod canary;
 mod cli;
 mod contract;
 mod drain;
