@@ -15,6 +15,7 @@ mod running;
 mod start;
 mod switch;
 mod tasks;
+mod telling;
 
 use std::collections::BTreeMap;
 use std::future::pending;

@@ -12,7 +12,6 @@ use crate::control::command::Promote;
 use crate::control::command::Refusal;
 use crate::control::command::Rollback;
 use crate::control::command::event::Event;
-use crate::control::command::event::Reason;
 use crate::control::command::status::Phase;
 use crate::control::events;
 use crate::control::gate;
@@ -38,6 +37,7 @@ use crate::control::supervisor::running::Running;
 use crate::control::supervisor::running::ends_canary;
 use crate::control::supervisor::tasks;
 use crate::control::supervisor::tasks::Serial;
+use crate::control::supervisor::telling;
 use crate::model::colour::Colour;
 
 impl Supervisor {
@@ -120,7 +120,7 @@ impl Supervisor {
             task: None,
             machine: Promotion::new(plan),
         };
-        log_start(&running);
+        telling::log_start(&running);
         let serial = self.next_serial;
         self.next_serial += 1;
         self.running.insert(serial, running);
@@ -269,24 +269,24 @@ impl Supervisor {
     /// The daemon stops: a promotion that has changed nothing yet never will.
     pub(super) async fn cancel_for_stop(&mut self, serial: Serial) {
         let Some(running) = self.running.get_mut(&serial) else { return };
-        let reasons = vec![reason_for_all(running, "cancelled: the daemon is stopping")];
+        let reasons = vec![telling::reason_for_all(running, "cancelled: the daemon is stopping")];
         running.refusal = Some((Code::TakenBack, reasons));
         self.drive(serial, Input::ClientGone).await;
     }
 
     fn end(&mut self, running: &mut Running, ending: Ending) {
         let event = match ending {
-            Ending::Refused => refused(running, Code::Gate),
-            Ending::Cancelled => refused(running, Code::TakenBack),
-            Ending::WouldSwitch => would_switch(running),
-            Ending::Shared => shared(running),
+            Ending::Refused => telling::refused(running, Code::Gate),
+            Ending::Cancelled => telling::refused(running, Code::TakenBack),
+            Ending::WouldSwitch => telling::would_switch(running),
+            Ending::Shared => telling::shared(running),
             Ending::Drained => Event::Drained { receipts: running.receipts(ending) },
             Ending::Cut => Event::Cut { receipts: running.receipts(ending) },
             Ending::Reopened => Event::Reopened { receipts: running.receipts(ending) },
         };
         self.measure_end(running, ending);
         self.keep_deadlines(running);
-        log_end(running, ending, &event);
+        telling::log_end(running, ending, &event);
         // Who asks for the status after the verdict must not meet the promotion again.
         self.promotions_changed();
         running.tell(&self.bus, &event);
@@ -322,94 +322,5 @@ fn plan(wish: &Wish, members: &[Member]) -> Plan {
         gate_timeout: wish.gate_timeout.unwrap_or_else(gate),
         drain_timeout: wish.drain_timeout.unwrap_or_else(drain),
         members: members.len(),
-    }
-}
-
-fn refused(running: &mut Running, code: Code) -> Event {
-    let (code, reasons) = running.refusal.take().unwrap_or_else(|| match code {
-        Code::TakenBack => {
-            let what = "cancelled: the requester went away while the gate was open";
-            (code, vec![reason_for_all(running, what)])
-        }
-        Code::Gate
-        | Code::Config
-        | Code::Unknown
-        | Code::Busy
-        | Code::ExpectLive
-        | Code::NotDurable
-        | Code::InUse => (code, running.machine.reasons()),
-    });
-    Event::Refused { code, reasons }
-}
-
-fn reason_for_all(running: &Running, what: &str) -> Reason {
-    let first = running.changing().next();
-    Reason {
-        upstream: first.map_or(String::new(), |member| member.upstream.name.to_string()),
-        colour: first.map_or(Colour::Blue, |member| member.colour),
-        target: None,
-        what: what.to_owned(),
-        hint: None,
-    }
-}
-
-fn shared(running: &Running) -> Event {
-    Event::Canary {
-        colour: running.colour().unwrap_or(Colour::Blue),
-        weight: running.canary.unwrap_or_default(),
-        generation: running.generation,
-    }
-}
-
-fn would_switch(running: &Running) -> Event {
-    let retiring: Vec<_> = running
-        .members
-        .iter()
-        .flat_map(|member| member.retired.iter())
-        .collect();
-    Event::WouldSwitch {
-        targets: running.last_round.clone(),
-        in_flight: retiring.iter().map(|pool| pool.leases().in_flight()).sum(),
-        tunnels: retiring.iter().map(|pool| pool.leases().tunnels()).sum(),
-    }
-}
-
-fn log_start(running: &Running) {
-    let plan = running.machine.plan();
-    let (id, caller) = (&running.id, running.caller);
-    let (upstreams, colour) = (running.names().join(","), running.colour());
-    let colour = colour.map_or("previous", Colour::as_str);
-    let (purpose, forced) = (plan.purpose, plan.rounds == 0);
-    tracing::info!(id, upstreams, colour, %caller, ?purpose, "promotion started");
-    let vouched = running.members.iter().all(Member::ends_canary);
-    if forced && !vouched && matches!(purpose, Purpose::Change | Purpose::Canary) {
-        tracing::warn!(id, upstreams, colour, %caller, "the gate is SKIPPED by force");
-    }
-}
-
-fn log_end(running: &Running, ending: Ending, event: &Event) {
-    let (id, upstreams, caller) = (&running.id, running.names().join(","), running.caller);
-    let generation = running.generation;
-    match event {
-        Event::Refused { code, reasons } => {
-            let reasons: Vec<&str> = reasons.iter().map(|reason| &*reason.what).collect();
-            let reasons = reasons.join("; ");
-            tracing::warn!(id, upstreams, %caller, ?code, reasons, "promotion refused");
-        }
-        Event::Gating { .. }
-        | Event::Switched { .. }
-        | Event::Draining { .. }
-        | Event::Drained { .. }
-        | Event::Cut { .. }
-        | Event::Reopened { .. }
-        | Event::WouldSwitch { .. }
-        | Event::Guarded { .. }
-        | Event::Probe { .. }
-        | Event::Ejection { .. }
-        | Event::Ordered { .. }
-        | Event::Canary { .. }
-        | Event::Reload { .. } => {
-            tracing::info!(id, upstreams, %caller, generation, ?ending, "promotion ended");
-        }
     }
 }
