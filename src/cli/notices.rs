@@ -6,6 +6,7 @@ use crate::cli::screen::span;
 use crate::cli::words;
 use crate::control::command::event::Event;
 use crate::control::command::event::Notice;
+use crate::model::problem::Problem;
 
 /// One line of `events`: when, whose, what.
 #[must_use]
@@ -81,21 +82,22 @@ fn happened(event: &Event) -> (Tone, String) {
             (if *stands { Tone::Warn } else { Tone::Good }, text)
         }
         Event::Canary { colour, weight, generation } => {
-            let text = words::canary(*colour, *weight);
-            (Tone::Good, format!("{text}, generation {generation}"))
+            (Tone::Good, words::canary(*colour, *weight, *generation))
         }
         Event::Reload { applied: true, generation, .. } => {
             (Tone::Good, format!("configuration applied, generation {generation}"))
         }
-        Event::Reload { problems, .. } => {
-            let first = problems
-                .first()
-                .map(|p| format!(": {}", p.what))
-                .unwrap_or_default();
-            let problems = words::count(problems.len(), "problem");
-            (Tone::Bad, format!("configuration refused, {problems}{first}"))
-        }
+        Event::Reload { problems, .. } => (Tone::Bad, not_applied(problems)),
     }
+}
+
+fn not_applied(problems: &[Problem]) -> String {
+    let first = problems
+        .first()
+        .map(|p| format!(": {}", p.what))
+        .unwrap_or_default();
+    let problems = words::count(problems.len(), "problem");
+    format!("configuration refused, {problems}{first}")
 }
 
 #[cfg(test)]

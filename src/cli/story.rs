@@ -69,8 +69,8 @@ impl Story {
                 vec![self.would_switch(targets, *in_flight, *tunnels)]
             }
             Event::Canary { colour, weight, generation } => {
-                let (whose, told) = (prefix(&self.names()), words::canary(*colour, *weight));
-                vec![line(Tone::Good, format!("{whose}{told}, generation {generation}"))]
+                let told = words::canary(*colour, *weight, *generation);
+                vec![line(Tone::Good, format!("{}{told}", prefix(&self.names())))]
             }
             // Said as errors, or not a promotion's.
             Event::Refused { .. }

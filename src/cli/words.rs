@@ -57,11 +57,11 @@ pub fn age(at: &str, now: SystemTime) -> Option<String> {
 
 /// What a canary has come to.
 #[must_use]
-pub fn canary(colour: Colour, weight: Share) -> String {
+pub fn canary(colour: Colour, weight: Share, generation: u64) -> String {
     if weight == Share::NONE {
-        format!("the canary of {colour} is over")
+        format!("the canary of {colour} is over, generation {generation}")
     } else {
-        format!("{colour} gets {weight} % of the users")
+        format!("{colour} gets {weight} % of the users, generation {generation}")
     }
 }
 

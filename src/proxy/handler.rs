@@ -277,11 +277,7 @@ pub(crate) fn decide(
             match choice::choose(upstream, &request) {
                 Choice::Send { colour, why, extras: added } => {
                     (extras, is_preview) = (added, why == Why::Preview);
-                    let pool = way.pool(colour);
-                    if why == Why::StandIn {
-                        pool.meters.stood_in();
-                    }
-                    pool
+                    way.for_reason(colour, why)
                 }
                 Choice::Maintain => {
                     let (orders, pool) = (Arc::clone(&upstream.orders), Rc::clone(&way.live));

@@ -12,6 +12,7 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
+use crate::model::choice::Why;
 use crate::model::colour::Colour;
 use crate::model::fault::Fault;
 use crate::model::pool::Pool;
@@ -68,6 +69,15 @@ impl Way {
             Some(standby) if standby.colour == colour => standby,
             Some(_) | None => &self.live,
         }
+    }
+
+    /// The same, counted if it stands in for another.
+    pub(crate) fn for_reason(&self, colour: Option<Colour>, why: Why) -> &Rc<WorkerPool> {
+        let pool = self.pool(colour);
+        if why == Why::StandIn {
+            pool.meters.stood_in();
+        }
+        pool
     }
 
     fn pools(&self) -> impl Iterator<Item = &Rc<WorkerPool>> {

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::harness::Health;
 use crate::harness::Load;
+use crate::harness::Origin;
 use crate::harness::Proxy;
 use crate::harness::app;
 use crate::harness::app_with;
@@ -264,4 +265,75 @@ fn each_line_of_the_log_says_the_colour_that_answered() {
     assert_eq!(lines()[0]["colour"], "green");
     // One address in a thousand is a canary's.
     assert!(["blue", "green"].contains(&lines()[1]["colour"].as_str().unwrap()));
+}
+
+#[test]
+fn what_cannot_be_made_durable_is_not_begun() {
+    let (_blue, _green, proxy) = app();
+    let new = proxy.file("state").join("state-a.json.new");
+    std::fs::create_dir(&new).unwrap();
+    let refused = proxy
+        .ctl(["canary", "green", "--weight", "100", "--json"])
+        .expect(8);
+    assert_eq!(refused.last_event()["code"], "not_durable");
+    assert_eq!((proxy.app()["canary"].clone(), proxy.colour().as_str()), (Value::Null, "blue"));
+    proxy.ctl(["guard", "green", "--", "true"]).expect(0);
+    std::fs::remove_dir(&new).unwrap();
+    canary(&proxy, "100");
+    std::fs::create_dir(&new).unwrap();
+    proxy.ctl(["canary", "green", "--weight", "50"]).expect(8);
+    proxy.ctl(["preview", "green"]).expect(8);
+    proxy.ctl(["canary", "green", "--weight", "0"]).expect(8);
+    assert_eq!(
+        (proxy.app()["canary"]["weight"].clone(), proxy.colour().as_str()),
+        (json!(100), "green")
+    );
+    std::fs::remove_dir(&new).unwrap();
+}
+
+#[test]
+fn several_upstreams_begin_behind_one_gate_and_end_together() {
+    let (blue, green) = (Origin::start("blue-1"), Origin::start("green-1"));
+    let (other_blue, other_green) = (Origin::start("blue-2"), Origin::start("green-2"));
+    let proxy = Proxy::setup()
+        .blue(&[&blue])
+        .green(&[&green])
+        .upstream("other", &[&other_blue], &[&other_green])
+        .start();
+    proxy.ctl(["canary", "green", "--weight", "5"]).expect(2);
+    other_green.health(Health::Status(503));
+    proxy
+        .ctl(["canary", "green", "--weight", "5", "--all"])
+        .expect(1);
+    other_green.health(Health::Status(200));
+    let before = proxy.generation();
+    proxy
+        .ctl(["canary", "green", "--weight", "5", "--all"])
+        .expect(0);
+    assert_eq!(proxy.generation(), before + 1);
+    // One of them is promoted; the other's canary is left alone.
+    proxy
+        .ctl(["promote", "green", "--upstream", "app"])
+        .expect(0);
+    let upstreams = proxy.status()["upstreams"].clone();
+    assert_eq!(upstreams["app"]["canary"], Value::Null);
+    assert_eq!(upstreams["other"]["canary"]["weight"], 5);
+    // What is behind each of them differs: a rollback of both switches one and ends the other.
+    let back = proxy
+        .ctl(["rollback", "--all", "--json"])
+        .expect(0)
+        .last_event();
+    let safe = back["receipts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|receipt| &receipt["safe_to_kill"]);
+    assert_eq!(safe.collect::<Vec<_>>(), ["green", "green"]);
+    let upstreams = proxy.status()["upstreams"].clone();
+    for name in ["app", "other"] {
+        assert_eq!(
+            (&upstreams[name]["live"], &upstreams[name]["canary"]),
+            (&json!("blue"), &Value::Null)
+        );
+    }
 }

@@ -67,9 +67,7 @@ impl Supervisor {
         let mut generation = old.generation;
         if !names.iter().all(is_so) {
             let grown = |orders: &mut Orders| {
-                if let Some(canary) = &mut orders.canary {
-                    canary.weight = weight;
-                }
+                orders.canary = orders.canary.map(|canary| Canary { weight, ..canary });
             };
             generation = self
                 .order(names.iter().map(String::as_str), grown)

@@ -27,30 +27,32 @@ struct User {
     green: bool,
 }
 
-/// Asks once for each user, a quarter of them by each of four clients that speak HTTP/1.1, TLS and
-/// HTTP/2 in turn; each takes in what came.
-fn ask_all(proxy: &Proxy, users: &mut [User], take_in: fn(&mut User, &Answer)) {
+/// What takes in an answer that came for a user.
+type TakeIn = fn(&mut User, &Answer);
+
+/// Asks once for each user, a quarter of them by each of four clients.
+fn ask_all(proxy: &Proxy, users: &mut [User], take_in: TakeIn) {
     let share = users.len().div_ceil(THREADS);
     thread::scope(|scope| {
         for users in users.chunks_mut(share) {
-            scope.spawn(move || {
-                let (mut plain, mut tls, h2) = (proxy.http(), proxy.https(), proxy.h2());
-                for (nth, user) in users.iter_mut().enumerate() {
-                    let fields: Vec<(&str, &str)> = user
-                        .fields
-                        .iter()
-                        .map(|(name, value)| (*name, value.as_str()))
-                        .collect();
-                    let answer = match nth % 3 {
-                        0 => plain.request("GET", "/", &fields, b""),
-                        1 => tls.request("GET", "/", &fields, b""),
-                        _ => h2.try_request("GET", "/", &fields, b"").unwrap(),
-                    };
-                    take_in(user, &answer.expect(200));
-                }
-            });
+            scope.spawn(move || ask_each(proxy, users, take_in));
         }
     });
+}
+
+/// By HTTP/1.1, TLS and HTTP/2 in turn.
+fn ask_each(proxy: &Proxy, users: &mut [User], take_in: TakeIn) {
+    let (mut plain, mut tls, h2) = (proxy.http(), proxy.https(), proxy.h2());
+    for (nth, user) in users.iter_mut().enumerate() {
+        let fields = user.fields.iter();
+        let fields: Vec<_> = fields.map(|(name, value)| (*name, &**value)).collect();
+        let answer = match nth % 3 {
+            0 => plain.request("GET", "/", &fields, b""),
+            1 => tls.request("GET", "/", &fields, b""),
+            _ => h2.try_request("GET", "/", &fields, b"").unwrap(),
+        };
+        take_in(user, &answer.expect(200));
+    }
 }
 
 fn green(users: &[User]) -> usize {
