@@ -189,8 +189,8 @@ fn split(live: Colour, orders: &Orders) -> Split {
 }
 
 fn is_previewed(orders: &Orders, colour: Colour, now: SystemTime) -> bool {
-    let order = orders.preview.as_ref();
-    order.is_some_and(|order| order.colour == colour && order.until > now)
+    let order = orders.preview;
+    order.is_some_and(|order| order.shows(colour, now))
 }
 
 /// A standby pool is born shut, unless it is previewed, or the one that it replaces lets the

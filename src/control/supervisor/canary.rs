@@ -22,6 +22,7 @@ use crate::control::supervisor::switch::changed;
 use crate::control::supervisor::switch::failed_since;
 use crate::control::supervisor::switch::not_durable;
 use crate::model::colour::Colour;
+use crate::model::orders::Order;
 use crate::model::orders::Orders;
 use crate::model::orders::canary::Canary;
 use crate::model::split::Share;
@@ -123,9 +124,12 @@ impl Supervisor {
         Input::Published
     }
 
-    /// Tells that canaries are over that `running` has ended.
-    pub(super) fn canaries_over(&self, running: &Running) {
+    /// Tells that canaries and previews are over that `running` has ended.
+    pub(super) fn trials_over(&self, running: &Running) {
         for member in running.changing() {
+            if member.upstream.orders.preview.is_some() {
+                self.ordered(&member.upstream.name, Order::Preview, None, running.generation);
+            }
             let Some(canary) = member.upstream.canary_order() else { continue };
             let (colour, weight, generation) = (canary.colour, Share::NONE, running.generation);
             let event = Event::Canary { colour, weight, generation };

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::Weak;
+use std::time::SystemTime;
 
 use crate::control::command::Guard;
 use crate::control::command::Refusal;
@@ -61,10 +62,8 @@ impl Supervisor {
             let hint = format!("`proxyctl canary {colour} --weight 0` ends it");
             return Err(refusal::hinted(refusal::in_use(why), hint));
         }
-        let previewed = upstream
-            .orders
-            .preview
-            .filter(|order| order.colour == colour);
+        let previewed = upstream.orders.preview;
+        let previewed = previewed.filter(|order| order.shows(colour, SystemTime::now()));
         if let Some(order) = previewed {
             let until = events::at(order.until);
             let why = format!("{name}: {colour} is previewed until {until}");

@@ -1,5 +1,6 @@
 //! A preview is ordered, or over.
 
+use std::sync::Arc;
 use std::time::Duration;
 use std::time::SystemTime;
 
@@ -16,6 +17,7 @@ use crate::model::choice::preview::LINK;
 use crate::model::colour::Colour;
 use crate::model::orders::Order;
 use crate::model::orders::preview::Preview;
+use crate::model::pool::Pool;
 use crate::model::settings::RouteSettings;
 use crate::model::signed::Purpose;
 use crate::model::snapshot::Snapshot;
@@ -49,15 +51,22 @@ impl Supervisor {
         let since = SystemTime::now();
         let until = since + lasts;
         let order = Preview { colour, salt: fastrand::u64(..), since, until };
-        let new = self
-            .order(names.iter().map(String::as_str), |orders| orders.preview = Some(order))
-            .await?;
+        // Exceptions may come in before anybody is sent there.
+        let shut: Vec<Arc<Pool>> = upstreams
+            .iter()
+            .filter_map(|upstream| upstream.pool(colour))
+            .filter(|pool| pool.leases().is_shut())
+            .cloned()
+            .collect();
+        shut.iter().for_each(|pool| pool.leases().retire());
+        let all = names.iter().map(String::as_str);
+        let ordered = self.order(all, |orders| orders.preview = Some(order)).await;
+        if ordered.is_err() {
+            shut.iter().for_each(|pool| pool.leases().shut());
+        }
+        let new = ordered?;
         let mut previews = Vec::new();
         for upstream in names.iter().filter_map(|name| new.upstream(name)) {
-            // Exceptions may come in from here.
-            if let Some(pool) = upstream.pool(colour).filter(|pool| pool.leases().is_shut()) {
-                pool.leases().retire();
-            }
             self.ordered(&upstream.name, Order::Preview, Some(until), new.generation);
             previews.push(self.invitation(&new, upstream, &order));
         }

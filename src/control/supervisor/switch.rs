@@ -92,7 +92,7 @@ impl Supervisor {
         if !running.wait {
             running.answer = None;
         }
-        self.canaries_over(running);
+        self.trials_over(running);
         for member in running.changing() {
             let (upstream, colour) = (&*member.upstream.name, member.colour);
             let metrics = &self.metrics;

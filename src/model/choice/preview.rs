@@ -8,6 +8,7 @@ use crate::model::choice::Choice;
 use crate::model::choice::Why;
 use crate::model::choice::canary::cookie;
 use crate::model::choice::cookies;
+use crate::model::colour::Colour;
 use crate::model::extras::Extras;
 use crate::model::orders::preview::Preview;
 use crate::model::signed::Purpose;
@@ -29,11 +30,9 @@ pub(super) fn choose(upstream: &Upstream, asked: &impl Asked) -> Option<Choice> 
         .as_deref()
         .is_some_and(|host| host == asked.host());
     let now = asked.now();
-    let order = upstream
-        .orders
-        .preview
-        .as_ref()
-        .filter(|order| order.until > now && upstream.live() == Some(order.colour.other()));
+    let standby = upstream.live().map(Colour::other);
+    let order = upstream.orders.preview.as_ref();
+    let order = order.filter(|order| standby.is_some_and(|standby| order.shows(standby, now)));
     let Some(order) = order else {
         // That host is for previews alone.
         return by_host.then_some(Choice::Hide);

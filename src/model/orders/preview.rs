@@ -22,3 +22,11 @@ pub struct Preview {
     #[serde(with = "moment")]
     pub until: SystemTime,
 }
+
+impl Preview {
+    /// Whether it shows this colour at this moment.
+    #[must_use]
+    pub fn shows(&self, colour: Colour, now: SystemTime) -> bool {
+        self.colour == colour && self.until > now
+    }
+}

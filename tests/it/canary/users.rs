@@ -51,6 +51,22 @@ fn a_user_keeps_its_colour_on_every_connection_in_every_protocol() {
 }
 
 #[test]
+fn the_cookie_is_for_tls_alone_where_a_trusted_proxy_has_ended_it() {
+    for (trusted, secure) in [(json!([]), false), (json!(["127.0.0.0/8"]), true)] {
+        let (_blue, _green, proxy) = app_with(&json!({
+            "trusted_proxies": trusted,
+            "upstreams": { "app": { "canary": { "sticky": "cookie", "cookie": "who" } } },
+        }));
+        canary(&proxy, "50");
+        let with = [("X-Forwarded-Proto", "https")];
+        let answer = proxy.http().request("GET", "/", &with, b"").expect(200);
+        let cookie = answer.header("set-cookie").unwrap();
+        assert!(cookie.starts_with("who="), "{cookie}");
+        assert_eq!(cookie.ends_with("; Secure"), secure, "{cookie}");
+    }
+}
+
+#[test]
 fn the_cookie_reaches_the_target_and_stands_beside_its_own() {
     let (blue, green, proxy) = by_cookie();
     canary(&proxy, "50");
