@@ -12,6 +12,7 @@ mod nearest;
 mod numbers;
 pub mod place;
 mod read;
+mod release;
 pub mod schema;
 mod tree;
 pub mod watch;

@@ -104,7 +104,7 @@ pub(crate) fn wrong<T>(what: impl Into<String>, hint: &str) -> Result<T, Wrong> 
 }
 
 /// One of a few words.
-fn choice<T: Word + Clone>(text: &str, values: &[T]) -> Result<T, Wrong> {
+pub(crate) fn choice<T: Word + Clone>(text: &str, values: &[T]) -> Result<T, Wrong> {
     let found = T::CHOICES
         .iter()
         .zip(values)

@@ -21,6 +21,7 @@ use crate::config::read::Named;
 use crate::config::read::OneOrMore;
 use crate::config::read::ShortOr;
 use crate::config::read::sections;
+use crate::config::release::Switch;
 use crate::config::words::Account;
 use crate::config::words::CookieName;
 use crate::config::words::Parsed;
@@ -194,6 +195,8 @@ sections! {
             gate_timeout: Parsed<Duration> = "100s",
             /// How long the retired colour may finish its requests before they are cut.
             drain_timeout: Parsed<Duration> = "30s",
+            /// Whether the old colour takes in what the new one has failed, as long as it is warm: on or off.
+            rescue: Parsed<Switch> = "off",
         }
     }
 

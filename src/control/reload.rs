@@ -28,6 +28,7 @@ use crate::model::split::Split;
 use crate::model::target::Target;
 use crate::model::upstream::Pools;
 use crate::model::upstream::Upstream;
+use crate::sync::lease::Door;
 
 /// Everything a snapshot is made of beside the settings.
 #[derive(Debug, Clone, Copy)]
@@ -193,14 +194,15 @@ fn is_previewed(orders: &Orders, colour: Colour, now: SystemTime) -> bool {
     order.is_some_and(|order| order.shows(colour, now))
 }
 
-/// A standby pool is born shut, unless it is previewed, or the one that it replaces lets the
-/// exceptions of a release in: those go on.
+/// A standby pool is born as shut as the one that it replaces; a previewed one lets previews in.
 fn shut_as(pool: &Pool, old: Option<&Arc<Pool>>, previewed: bool) {
-    if previewed || old.is_some_and(|old| old.leases().is_retired() && !old.leases().is_shut()) {
-        pool.leases().retire();
-    } else {
-        pool.leases().shut();
-    }
+    let door = match old.map_or(Door::Shut, |old| old.leases().door()) {
+        // One that was live until now is replaced, not retired.
+        Door::Open | Door::Shut if previewed => Door::Exceptional,
+        Door::Open | Door::Shut => Door::Shut,
+        door @ (Door::Warm | Door::Exceptional) => door,
+    };
+    pool.leases().set(door);
 }
 
 /// The first exact host that leads to this upstream: what its users call it.

@@ -9,6 +9,7 @@ mod cookies;
 pub mod preview;
 #[cfg(test)]
 mod tests;
+pub mod rescue;
 
 use std::net::IpAddr;
 use std::time::SystemTime;

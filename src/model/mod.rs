@@ -6,6 +6,7 @@ pub mod extras;
 pub mod fault;
 pub mod health;
 pub mod orders;
+pub mod pattern;
 pub mod pool;
 pub mod problem;
 pub mod route;

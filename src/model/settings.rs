@@ -160,6 +160,8 @@ pub struct PromotionSettings {
     pub gate_timeout: Duration,
     /// How long the retired colour may finish its requests before they are cut.
     pub drain_timeout: Duration,
+    /// Whether the old colour takes in what the new one has failed, while it is warm.
+    pub rescue: bool,
 }
 
 /// Every timeout, resolved.
@@ -336,7 +338,11 @@ impl Default for HealthSettings {
 
 impl Default for PromotionSettings {
     fn default() -> Self {
-        Self { gate_timeout: Duration::from_secs(100), drain_timeout: Duration::from_secs(30) }
+        Self {
+            gate_timeout: Duration::from_secs(100),
+            drain_timeout: Duration::from_secs(30),
+            rescue: false,
+        }
     }
 }
 

@@ -24,6 +24,7 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::model::colour::Colour;
 use crate::model::extras::Extras;
 use crate::model::fault::Fault;
 use crate::model::settings::Timeouts;
@@ -75,6 +76,8 @@ pub(crate) struct Exchange {
     answered: Cell<Option<Instant>>,
     /// All of it had come by then, and was sent on in the same turn.
     at_once: Cell<bool>,
+    /// The colour that failed it before another one answered.
+    rescued_from: Cell<Option<Colour>>,
     _watch: Watch,
 }
 
@@ -115,6 +118,7 @@ impl Exchange {
             connect: Cell::new(None),
             answered: Cell::new(None),
             at_once: Cell::new(false),
+            rescued_from: Cell::new(None),
             _watch: watch,
         })
     }
@@ -130,6 +134,26 @@ impl Exchange {
         self.lease.replace(Some(lease));
         self.timeouts.set(timeouts);
         self.connection.set_send_timeout(timeouts.send);
+    }
+
+    /// Another pool serves it from here on: the lease on the one before is given back, and what was
+    /// waited for there is over.
+    pub(crate) fn move_to(&self, lease: Lease<Rc<WorkerPool>>) {
+        self.in_use.replace(None);
+        self.target.set(None);
+        self.connect.set(None);
+        self.rest();
+        // A target that took too long has ended it; that was not the last word.
+        if self.fault.get() == Some(Fault::ResponseTimeout) {
+            self.fault.set(None);
+        }
+        self.pool.replace(Some(Rc::clone(lease.holder())));
+        self.lease.replace(Some(lease));
+    }
+
+    /// The other colour has answered it.
+    pub(crate) fn was_rescued_from(&self, colour: Option<Colour>) {
+        self.rescued_from.set(colour);
     }
 
     /// The pool that would have served it, to be counted there.

@@ -3,7 +3,8 @@
 //! The rule of trying again (docs/ARCHITECTURE.md): a request goes to the next target while nothing
 //! of it can have been read. Once a byte may have been, only an idempotent request
 //! (RFC 9110 §9.2.2) is sent once more, only once, only while nothing of an answer has come and its
-//! body is whole, and only while not too many others were (`budget`).
+//! body is whole, and only while not too many others were (`budget`). What no target of the pool has
+//! answered may still be taken in by the other colour (`rescue`).
 
 use std::future::Future;
 use std::future::poll_fn;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio::time::timeout;
 
+use crate::model::choice::rescue::Plight;
 use crate::model::fault::Fault;
 use crate::model::target::Address;
 use crate::model::target::Target;
@@ -29,6 +31,7 @@ use crate::proxy::exchange::Exchange;
 use crate::proxy::handler::Terms;
 use crate::proxy::idle::FRESH_ENOUGH;
 use crate::proxy::idle::TargetConnection;
+use crate::proxy::rescue;
 use crate::proxy::tries;
 use crate::proxy::tries::Tries;
 use crate::proxy::view::WorkerPool;
@@ -47,6 +50,30 @@ enum Missed {
     },
     /// Something may have been read, or the client is to blame.
     Final(Fault),
+    /// No answer came in time; but doing it twice is doing it once. No other target of this pool is
+    /// tried: it would have the same time once more.
+    Late,
+}
+
+/// A request that no target of its pool has answered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Failed {
+    /// What to answer with.
+    pub(crate) fault: Fault,
+    /// Whether it may be sent once more, if there is somebody else ([`Plight`]).
+    pub(crate) may_move: bool,
+}
+
+impl Failed {
+    /// It ends here.
+    fn for_good(fault: Fault) -> Self {
+        Self { fault, may_move: false }
+    }
+
+    /// Nothing of it is lost.
+    fn so_far(fault: Fault) -> Self {
+        Self { fault, may_move: true }
+    }
 }
 
 /// Sends a request to a target of its pool; returns once `down` has taken the head of the answer,
@@ -62,43 +89,67 @@ pub(crate) async fn forward<D: Downstream>(
     place: &mut Option<Call>,
 ) -> Result<(), Fault> {
     let pool = exchange.pool().ok_or(Fault::Internal)?;
+    match within(exchange, terms, &pool, down, place, Tries::default()).await {
+        Ok(()) => Ok(()),
+        // In a box: what is rare takes no room in the future of every request.
+        Err(failed) if failed.may_move => {
+            Box::pin(rescue::rescue(exchange, terms, down, place, failed)).await
+        }
+        Err(failed) => Err(failed.fault),
+    }
+}
+
+/// As [`forward`], to no other pool than this one.
+///
+/// # Errors
+///
+/// Why no target has answered it.
+pub(crate) async fn within<D: Downstream>(
+    exchange: &Rc<Exchange>,
+    terms: &Terms,
+    pool: &Rc<WorkerPool>,
+    down: &mut D,
+    place: &mut Option<Call>,
+    mut tries: Tries,
+) -> Result<(), Failed> {
     pool.budget.request();
-    let mut tries = Tries::default();
-    let mut next = follow(exchange, &pool, &mut tries);
+    let mut next = follow(exchange, pool, &mut tries);
     while let Some(at) = next {
         if let Some(fault) = exchange.fault() {
-            return Err(fault);
+            return Err(Failed::for_good(fault));
         }
-        exchange.use_target(&pool, at);
-        let Some(target) = pool.targets.get(at) else { return Err(Fault::Internal) };
-        if !target.health.is_usable() && tries.failed().is_empty() && tries::is_all_sick(&pool) {
+        exchange.use_target(pool, at);
+        let Some(target) = pool.targets.get(at) else {
+            return Err(Failed::for_good(Fault::Internal));
+        };
+        if !target.health.is_usable() && tries.failed().is_empty() && tries::is_all_sick(pool) {
             pool.meters.failed_open();
         }
         let missed = match attempt(exchange, terms, down, place, target, &mut tries).await {
             Ok(()) => return Ok(()),
             Err(missed) => missed,
         };
-        next = again(exchange, &pool, &mut tries, at, missed)?;
+        next = again(exchange, pool, &mut tries, at, missed)?;
     }
-    let fault = tries.fault(&pool);
+    let fault = tries.fault(pool);
     if !matches!(fault, Fault::Reset) {
         pool.is_unreachable(tries.failed(), Instant::now());
     }
-    Err(fault)
+    Err(Failed::so_far(fault))
 }
 
 /// Where the request is sent once more, if it may be.
 ///
 /// # Errors
 ///
-/// The fault that ends it.
+/// Why it is not.
 fn again(
     exchange: &Exchange,
     pool: &WorkerPool,
     tries: &mut Tries,
     at: usize,
     missed: Missed,
-) -> Result<Option<usize>, Fault> {
+) -> Result<Option<usize>, Failed> {
     let next = match missed {
         Missed::Stale => {
             tries.fail_stale(at);
@@ -126,13 +177,17 @@ fn again(
                 exchange.count_upstream_error(Fault::Reset);
             }
             if !may {
-                return Err(Fault::Reset);
+                return Err(Failed::so_far(Fault::Reset));
             }
             next
         }
+        Missed::Late => {
+            exchange.count_upstream_error(Fault::ResponseTimeout);
+            return Err(Failed::so_far(Fault::ResponseTimeout));
+        }
         Missed::Final(fault) => {
             exchange.count_upstream_error(fault);
-            return Err(fault);
+            return Err(Failed::for_good(fault));
         }
     };
     if next.is_some() {
@@ -178,15 +233,24 @@ async fn attempt<D: Downstream>(
     exchange.rest();
     let Some(call) = place.take() else { return Err(Missed::Final(fault)) };
     let whole = matches!(down.body(), BodyState::Empty | BodyState::Whole);
-    if fault != Fault::Reset || call.was_heard() || !whole {
+    let plight = Plight {
+        fault,
+        begun: call.was_begun(),
+        heard: call.was_heard(),
+        whole,
+        idempotent: terms.idempotent,
+    };
+    if !plight.may_be_sent_again() {
         return Err(Missed::Final(fault));
+    }
+    if fault == Fault::ResponseTimeout {
+        return Err(Missed::Late);
     }
     // Nothing came back: the connection was dead, or died of the request.
     Err(match (call.was_begun(), call.connection.used) {
         (false, true) => Missed::Stale,
         (false, false) => Missed::Unsent(Fault::Connect),
-        (true, used) if terms.idempotent => Missed::Unanswered { used },
-        (true, _) => Missed::Final(fault),
+        (true, used) => Missed::Unanswered { used },
     })
 }
 

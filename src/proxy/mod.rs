@@ -25,6 +25,7 @@ mod head;
 mod idle;
 mod refused;
 mod reply;
+mod rescue;
 mod server;
 mod share;
 #[cfg(test)]

@@ -27,6 +27,11 @@ pub(crate) struct Tries {
 }
 
 impl Tries {
+    /// For a request that may have been read before: once it may have been again, that was all.
+    pub(crate) fn once() -> Self {
+        Self { repeated: true, ..Self::default() }
+    }
+
     /// The target to try next. Another one first, as long as it is as good a choice as the one whose
     /// old connection was dead; nothing once there is no time to connect.
     pub(crate) fn next(&mut self, pool: &Pool, worker: usize, connect: Duration) -> Option<usize> {

@@ -17,6 +17,7 @@ use crate::model::colour::Colour;
 use crate::model::fault::Fault;
 use crate::model::pool::Pool;
 use crate::model::snapshot::Snapshot;
+use crate::model::upstream::Upstream;
 use crate::observe::access::Fixed;
 use crate::observe::metrics::Metrics;
 use crate::observe::metrics::PoolMeters;
@@ -78,6 +79,14 @@ impl Way {
             pool.meters.stood_in();
         }
         pool
+    }
+
+    /// The pool of the other colour than this one's, if there are two.
+    pub(crate) fn other_than(&self, pool: &Pool) -> Option<&Rc<WorkerPool>> {
+        self.pools().find(|other| {
+            pool.colour
+                .is_some_and(|colour| other.colour == Some(colour.other()))
+        })
     }
 
     fn pools(&self) -> impl Iterator<Item = &Rc<WorkerPool>> {
@@ -182,6 +191,13 @@ impl Seen {
     /// Where the requests of this upstream go.
     pub(crate) fn way(&self, upstream: usize) -> Option<&Way> {
         self.ways.get(upstream)
+    }
+
+    /// The upstream that this pool belongs to, or to which it belonged. Looks through all of them:
+    /// for what is rare.
+    pub(crate) fn of(&self, pool: &Pool) -> Option<(&Upstream, &Way)> {
+        let mut all = self.snapshot.upstreams.iter().zip(&self.ways);
+        all.find(|(upstream, _)| upstream.name == pool.upstream)
     }
 
     /// A second has passed.

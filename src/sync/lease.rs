@@ -30,14 +30,20 @@ use std::sync::atomic::Ordering;
 
 use crate::sync::striped::Striped;
 
-/// Every lease is given.
-const OPEN: u8 = 0;
-
-/// Only exceptional leases are given.
-const EXCEPTIONAL: u8 = 1;
-
-/// No lease is given.
-const SHUT: u8 = 2;
+/// Whom a pool lets in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Door {
+    /// Everybody.
+    Open,
+    /// Only the exceptions of a release, all of them: it was open until it was retired, and what it
+    /// served is held ready behind it.
+    Warm,
+    /// Only the exceptions that mean this very pool, whatever it was before: a preview, a warm-up.
+    Exceptional,
+    /// Nobody.
+    Shut,
+}
 
 /// The in-flight counts of one pool, and whom it lets in.
 #[derive(Debug)]
@@ -91,41 +97,63 @@ impl Leases {
             plain: Striped::new(workers),
             exceptional: Striped::new(workers),
             tunnels: Striped::new(workers),
-            door: AtomicU8::new(OPEN),
+            door: AtomicU8::new(Door::Open as u8),
             cut: AtomicBool::new(false),
             cut_requests: AtomicUsize::new(0),
             cut_tunnels: AtomicUsize::new(0),
         }
     }
 
-    /// Refuses further plain leases. Exceptional ones are given, also where the pool was shut before.
-    /// A cut is over: it was of what had been taken until then.
+    /// Refuses further plain leases. The exceptions of a release are let in, also where the pool was
+    /// shut before. A cut is over: it was of what had been taken until then.
     pub fn retire(&self) {
-        self.cut.store(false, Ordering::Release);
-        self.door.store(EXCEPTIONAL, Ordering::Release);
+        self.set(Door::Warm);
+    }
+
+    /// Lets in the exceptions that mean this pool, which was shut.
+    pub fn admit(&self) {
+        self.set(Door::Exceptional);
     }
 
     /// Refuses every further lease. Must come before whatever is to be known of the pool for good.
     pub fn shut(&self) {
-        self.door.store(SHUT, Ordering::Release);
+        self.door.store(Door::Shut as u8, Ordering::Release);
     }
 
     /// Takes leases again; must happen before the snapshot that needs it is published.
     pub fn reopen(&self) {
-        self.cut.store(false, Ordering::Release);
-        self.door.store(OPEN, Ordering::Release);
+        self.set(Door::Open);
+    }
+
+    /// Lets in whom this says.
+    pub fn set(&self, door: Door) {
+        if door != Door::Shut {
+            self.cut.store(false, Ordering::Release);
+        }
+        self.door.store(door as u8, Ordering::Release);
+    }
+
+    /// Whom it lets in.
+    #[must_use]
+    pub fn door(&self) -> Door {
+        match self.door.load(Ordering::Acquire) {
+            door if door == Door::Open as u8 => Door::Open,
+            door if door == Door::Warm as u8 => Door::Warm,
+            door if door == Door::Exceptional as u8 => Door::Exceptional,
+            _ => Door::Shut,
+        }
     }
 
     /// Whether new plain leases are refused.
     #[must_use]
     pub fn is_retired(&self) -> bool {
-        self.door.load(Ordering::Acquire) != OPEN
+        self.door.load(Ordering::Acquire) != Door::Open as u8
     }
 
     /// Whether every new lease is refused.
     #[must_use]
     pub fn is_shut(&self) -> bool {
-        self.door.load(Ordering::Acquire) == SHUT
+        self.door.load(Ordering::Acquire) == Door::Shut as u8
     }
 
     /// How many leases are out, exceptional ones and tunnels included. Exact for a pool that is shut:

@@ -45,6 +45,7 @@ mod metrics;
 mod privacy;
 mod reload;
 mod replay;
+mod rescue;
 mod retry;
 mod routing;
 mod shed;

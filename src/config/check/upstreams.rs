@@ -221,6 +221,7 @@ fn promotion(field: &Field<written::Promotion>) -> PromotionSettings {
     if let Some(written) = field.good() {
         set(&written.gate_timeout, &mut promotion.gate_timeout);
         set(&written.drain_timeout, &mut promotion.drain_timeout);
+        promotion.rescue = word(&written.rescue).map_or(promotion.rescue, |rescue| rescue.0);
     }
     promotion
 }

@@ -16,6 +16,7 @@ use crate::control::supervisor::tasks;
 use crate::model::colour::Colour;
 use crate::model::pool::Pool;
 use crate::model::upstream::Upstream;
+use crate::sync::lease::Door;
 
 /// A guard that was granted; over once nobody holds its other half.
 #[derive(Debug)]
@@ -76,13 +77,17 @@ impl Supervisor {
         }
         let pools = self.pools_of(upstream, colour);
         let retired = pools.iter().all(|pool| pool.leases().is_retired());
-        let mut let_in = pools.clone();
-        let_in.retain(|pool| retired && !pool.leases().is_shut());
-        // Only the count of a pool that is shut can be trusted to stay at nothing.
-        let_in.iter().for_each(|pool| pool.leases().shut());
+        let doors: Vec<Door> = pools.iter().map(|pool| pool.leases().door()).collect();
+        if retired {
+            // Only the count of a pool that is shut can be trusted to stay at nothing.
+            pools.iter().for_each(|pool| pool.leases().shut());
+        }
         let in_flight = tasks::in_flight(&pools);
         if !retired || in_flight > 0 {
-            let_in.iter().for_each(|pool| pool.leases().retire());
+            if retired {
+                let before = pools.iter().zip(doors);
+                before.for_each(|(pool, door)| pool.leases().set(door));
+            }
             let requests = if in_flight == 1 { "request is" } else { "requests are" };
             let detail = format!("{name}: {in_flight} {requests} in flight on {colour}");
             return Err(refusal::in_use(detail));

@@ -58,7 +58,7 @@ impl Supervisor {
             .filter(|pool| pool.leases().is_shut())
             .cloned()
             .collect();
-        shut.iter().for_each(|pool| pool.leases().retire());
+        shut.iter().for_each(|pool| pool.leases().admit());
         let all = names.iter().map(String::as_str);
         let ordered = self.order(all, |orders| orders.preview = Some(order)).await;
         if ordered.is_err() {

@@ -59,6 +59,8 @@ pub struct Entry<'a> {
     pub user_agent: Option<&'a [u8]>,
     /// The snapshot that decided.
     pub generation: u64,
+    /// The colour that failed it before the one of `place` answered.
+    pub rescued_from: Option<&'a str>,
     /// The listener ([`Fixed::listener`]).
     pub listener: &'a Fixed,
 }
@@ -131,10 +133,11 @@ fn json<'a>(room: Room<'a>, entry: &Entry<'_>, stamp: &mut Stamp) -> Result<Room
     let room = put_ending(room, entry.outcome, entry.fault)?;
     let room = put_json(room, entry.request_id)?;
     let room = put_referer(room, entry.referer)?;
-    put_optional_json(room, entry.user_agent)?
+    let room = put_optional_json(room, entry.user_agent)?
         .put(b",\"generation\":")?
-        .put_number(entry.generation)?
-        .put_slice(entry.listener.bytes())
+        .put_number(entry.generation)?;
+    let room = put_rescue(room, entry.rescued_from)?;
+    room.put_slice(entry.listener.bytes())
 }
 
 // What is the same in nearly every line is put together with what stands around it, in one piece.
@@ -196,6 +199,13 @@ fn put_referer<'a>(room: Room<'a>, referer: Option<&[u8]>) -> Result<Room<'a>, F
         return room.put(b"\",\"referer\":null,\"user_agent\":");
     }
     put_optional_json(room.put(b"\",\"referer\":")?, referer)?.put(b",\"user_agent\":")
+}
+
+/// Who failed a rescued request: nothing in the lines of all others.
+#[inline]
+fn put_rescue<'a>(room: Room<'a>, from: Option<&str>) -> Result<Room<'a>, Full> {
+    let Some(colour) = from else { return Ok(room) };
+    put_json(room.put(b",\"rescued_from\":\"")?, colour.as_bytes())?.put(b"\"")
 }
 
 /// `null` for what there is not.

@@ -40,6 +40,7 @@ fn entry(path: &str) -> Entry<'_> {
         referer: None,
         user_agent: None,
         generation: 1,
+        rescued_from: None,
         listener: &LISTENER,
     }
 }

@@ -93,6 +93,11 @@ impl PoolMeters {
     pub fn failed_open(&self) {
         self.0.fail_open.add_alone(1);
     }
+
+    /// A request that this pool had failed was answered by the other colour.
+    pub fn rescued(&self) {
+        self.0.rescued.add_alone(1);
+    }
 }
 
 impl RequestMeters {
@@ -179,6 +184,7 @@ pub(super) struct PoolCells {
     pub(super) over_budget: Count,
     pub(super) stood_in: Count,
     pub(super) fail_open: Count,
+    pub(super) rescued: Count,
 }
 
 impl PoolCells {
@@ -202,6 +208,7 @@ impl Default for PoolCells {
             over_budget: Count::default(),
             stood_in: Count::default(),
             fail_open: Count::default(),
+            rescued: Count::default(),
         }
     }
 }
@@ -214,6 +221,7 @@ impl Fold for PoolCells {
         sum.over_budget.add(self.over_budget.get());
         sum.stood_in.add(self.stood_in.get());
         sum.fail_open.add(self.fail_open.get());
+        sum.rescued.add(self.rescued.get());
     }
 }
 

@@ -135,6 +135,10 @@ fn of_requests(tree: &mut Tree, pools: &[InService<'_>]) -> Vec<Family> {
         "proxy_canary_stand_ins_total",
         "Requests of a canary's users that got this colour, because no target of the other was usable.",
     );
+    let mut rescued = Family::counter(
+        "proxy_rescued_total",
+        "Requests that this colour failed and the other one answered.",
+    );
     let in_service = pools
         .iter()
         .map(|in_service| (&*in_service.pool.upstream, in_service.pool.colour));
@@ -154,9 +158,10 @@ fn of_requests(tree: &mut Tree, pools: &[InService<'_>]) -> Vec<Family> {
         fail_open.add(&labels, sum.fail_open.get());
         if !colour.1.is_empty() {
             stood_in.add(&labels, sum.stood_in.get());
+            rescued.add(&labels, sum.rescued.get());
         }
     }
-    vec![requests, duration, retries, over_budget, fail_open, stood_in]
+    vec![requests, duration, retries, over_budget, fail_open, stood_in, rescued]
 }
 
 fn of_pools(tree: &mut Tree, pools: &[InService<'_>]) -> Vec<Family> {

@@ -1,0 +1,64 @@
+//! A request that its colour has failed, sent to the other one (`promotion.rescue`): the named
+//! exception to "a request never changes its colour". What decides is `model::choice::rescue`.
+
+use std::rc::Rc;
+
+use crate::model::choice::rescue::Shelter;
+use crate::model::fault::Fault;
+use crate::proxy::call::Call;
+use crate::proxy::downstream::Downstream;
+use crate::proxy::exchange::Exchange;
+use crate::proxy::forward;
+use crate::proxy::forward::Failed;
+use crate::proxy::handler::Terms;
+use crate::proxy::tries::Tries;
+use crate::proxy::view::WorkerPool;
+use crate::sync::lease::Lease;
+
+/// Sends it to the other colour, if that takes it in; once, for whatever comes of it is the answer.
+///
+/// # Errors
+///
+/// What failed it first.
+pub(crate) async fn rescue<D: Downstream>(
+    exchange: &Rc<Exchange>,
+    terms: &Terms,
+    down: &mut D,
+    place: &mut Option<Call>,
+    failed: Failed,
+) -> Result<(), Fault> {
+    let Some(from) = exchange.pool() else { return Err(failed.fault) };
+    let Some(lease) = shelter(exchange, &from) else { return Err(failed.fault) };
+    let pool = Rc::clone(lease.holder());
+    exchange.move_to(lease);
+    match forward::within(exchange, terms, &pool, down, place, Tries::once()).await {
+        Ok(()) => {
+            from.meters.rescued();
+            exchange.was_rescued_from(from.colour);
+            Ok(())
+        }
+        // Neither has served it. A fault of the client or of the proxy is worth more than the first.
+        Err(again) => Err(if again.may_move { failed.fault } else { again.fault }),
+    }
+}
+
+/// A lease on the pool that takes it in.
+fn shelter(exchange: &Exchange, from: &WorkerPool) -> Option<Lease<Rc<WorkerPool>>> {
+    let worker = &exchange.worker;
+    let seen = worker.view.load();
+    let (upstream, way) = seen.of(from)?;
+    if !upstream.promotion.rescue {
+        return None;
+    }
+    let other = way.other_than(from)?;
+    let shelter = Shelter {
+        live: Rc::ptr_eq(other, &way.live),
+        door: other.leases().door(),
+        usable: other.targets.iter().any(|target| target.health.is_usable()),
+        in_flight: other.leases().exceptional_of(worker.index),
+    };
+    if !shelter.takes_in() {
+        return None;
+    }
+    Lease::take_exceptional(Rc::clone(other), worker.index).ok()
+}
