@@ -266,7 +266,7 @@ fn entry<'a>(at: Duration, place: &'a Fixed, listener: &'a Fixed) -> Entry<'a> {
         referer: Some(b"https://app500.example.com/orders"),
         user_agent: Some(b"Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0"),
         generation: 8,
-        rescued_from: None,
+        moved: None,
         listener,
     }
 }

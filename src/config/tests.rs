@@ -49,6 +49,7 @@ const EVERYTHING: &str = r#"{
         "pins": [{"header": "X-Tester", "value": 1}, {"cookie": "t", "value": "no", "colour": "blue"}]
       },
       "preview": {"host": "Preview.example.com"},
+      "skew": {"paths": ["/assets/*", "*.js"]},
       "timeouts": {"response": "9s"}
     },
     "plain": {"targets": ["10.0.0.2:80"]}
@@ -114,6 +115,7 @@ fn every_key_of_the_schema_is_read_and_every_key_that_is_read_is_in_the_schema()
         ("Canary", written::Canary::KEYS),
         ("Pin", written::Pin::KEYS),
         ("Preview", written::Preview::KEYS),
+        ("Skew", written::Skew::KEYS),
         ("Timeouts", written::Timeouts::KEYS),
         ("TimeoutOverrides", written::TimeoutOverrides::KEYS),
         ("Limits", written::Limits::KEYS),
@@ -249,6 +251,8 @@ fn check_upstream_and_listener(all: &Settings) {
     assert_eq!(app.canary.pins[1].colour, Some(Colour::Blue));
     assert_eq!(app.preview.host.as_deref(), Some("preview.example.com"));
     assert!(app.promotion.rescue);
+    let skew = app.skew.as_ref().unwrap();
+    assert!(skew.covers(b"GET", b"/a.js") && skew.paths.len() == 2);
     let certificate = &all.listeners[1].tls.as_ref().unwrap()[0];
     assert_eq!(certificate.cert, Path::new("/etc/proxyd/a.pem"));
     assert_eq!(certificate.key, Path::new("/keys/a.pem"));

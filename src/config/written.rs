@@ -30,6 +30,7 @@ use crate::config::words::Prefix;
 use crate::config::words::ProbeHost;
 use crate::config::words::ProbePath;
 use crate::model::colour::Colour;
+use crate::model::pattern::Pattern;
 use crate::model::route::HostRule;
 use crate::model::settings::LogDestination;
 use crate::model::settings::LogFormat;
@@ -145,6 +146,8 @@ sections! {
             canary: Canary,
             /// Where the standby colour can be seen while a preview is ordered.
             preview: Preview,
+            /// What one colour does not have may be asked of the other one.
+            skew: Skew,
             /// What this upstream sets for itself.
             timeouts: TimeoutOverrides,
         }
@@ -236,6 +239,15 @@ sections! {
             /// A host on which the routes of the upstream lead to the standby colour.
             host: Parsed<HostRule>,
         }
+    }
+
+    /// What one colour answers with 404 is asked of the other one, while both are there.
+    Skew {
+        must {
+            /// Paths that this is for, such as /assets/* or *.js; * stands for any characters.
+            paths: List<Parsed<Pattern>, 1>,
+        }
+        may {}
     }
 
     /// How long each step may take.
@@ -355,6 +367,7 @@ pub(crate) const SECTIONS: &[(&str, &[Known])] = &[
     ("under \"canary\" of an upstream", Canary::KEYS),
     ("under \"pins\" of \"canary\"", Pin::KEYS),
     ("under \"preview\" of an upstream", Preview::KEYS),
+    ("under \"skew\" of an upstream", Skew::KEYS),
     ("under \"timeouts\" at the top of the file", Timeouts::KEYS),
     ("under \"limits\" at the top of the file", Limits::KEYS),
     ("under \"control\" at the top of the file", Control::KEYS),

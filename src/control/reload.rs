@@ -174,6 +174,7 @@ fn one_upstream(
         promotion: upstream.promotion.clone(),
         canary: Arc::clone(&upstream.canary),
         preview_host: upstream.preview.host.clone(),
+        skew: upstream.skew.clone(),
         key: Arc::clone(ground.key),
         orders: Arc::new(orders.clone()),
     }

@@ -10,6 +10,7 @@ pub mod preview;
 #[cfg(test)]
 mod tests;
 pub mod rescue;
+pub mod skew;
 
 use std::net::IpAddr;
 use std::time::SystemTime;

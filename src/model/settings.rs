@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::model::choice::skew::SkewSettings;
 use crate::model::colour::Colour;
 use crate::model::route::HostRule;
 use crate::model::target::Address;
@@ -101,6 +102,8 @@ pub struct UpstreamSettings {
     pub canary: Arc<CanarySettings>,
     /// Where its standby colour can be seen.
     pub preview: PreviewSettings,
+    /// What one colour does not have is asked of the other one; `None`: nothing is.
+    pub skew: Option<Arc<SkewSettings>>,
     /// What this upstream sets for itself.
     pub timeouts: TimeoutOverrides,
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::model::choice::skew::SkewSettings;
 use crate::model::colour::Colour;
 use crate::model::orders::Orders;
 use crate::model::orders::canary::Canary;
@@ -32,6 +33,8 @@ pub struct Upstream {
     pub preview_host: Option<Arc<str>>,
     /// What signs the cookies and tokens that its clients are given.
     pub key: Arc<SigningKey>,
+    /// What one colour does not have is asked of the other one; `None`: nothing is.
+    pub skew: Option<Arc<SkewSettings>>,
     /// What is ordered for it.
     pub orders: Arc<Orders>,
 }

@@ -6,6 +6,7 @@
 
 mod ending;
 mod extras;
+mod moving;
 mod pace;
 mod record;
 mod target_use;
@@ -28,6 +29,7 @@ use crate::model::colour::Colour;
 use crate::model::extras::Extras;
 use crate::model::fault::Fault;
 use crate::model::settings::Timeouts;
+use crate::observe::access::Moved;
 use crate::proxy::clock::Watch;
 use crate::proxy::connection::Connection;
 pub(crate) use crate::proxy::exchange::record::Asked;
@@ -76,8 +78,9 @@ pub(crate) struct Exchange {
     answered: Cell<Option<Instant>>,
     /// All of it had come by then, and was sent on in the same turn.
     at_once: Cell<bool>,
-    /// The colour that failed it before another one answered.
-    rescued_from: Cell<Option<Colour>>,
+    /// The colour that was asked first, where another one answered.
+    moved: Cell<Option<(Moved, Colour)>>,
+    was_exceptional: Cell<bool>,
     _watch: Watch,
 }
 
@@ -118,7 +121,8 @@ impl Exchange {
             connect: Cell::new(None),
             answered: Cell::new(None),
             at_once: Cell::new(false),
-            rescued_from: Cell::new(None),
+            moved: Cell::new(None),
+            was_exceptional: Cell::new(false),
             _watch: watch,
         })
     }
@@ -134,26 +138,6 @@ impl Exchange {
         self.lease.replace(Some(lease));
         self.timeouts.set(timeouts);
         self.connection.set_send_timeout(timeouts.send);
-    }
-
-    /// Another pool serves it from here on: the lease on the one before is given back, and what was
-    /// waited for there is over.
-    pub(crate) fn move_to(&self, lease: Lease<Rc<WorkerPool>>) {
-        self.in_use.replace(None);
-        self.target.set(None);
-        self.connect.set(None);
-        self.rest();
-        // A target that took too long has ended it; that was not the last word.
-        if self.fault.get() == Some(Fault::ResponseTimeout) {
-            self.fault.set(None);
-        }
-        self.pool.replace(Some(Rc::clone(lease.holder())));
-        self.lease.replace(Some(lease));
-    }
-
-    /// The other colour has answered it.
-    pub(crate) fn was_rescued_from(&self, colour: Option<Colour>) {
-        self.rescued_from.set(colour);
     }
 
     /// The pool that would have served it, to be counted there.
@@ -295,6 +279,7 @@ impl Exchange {
         self.rest();
         self.in_use.replace(None);
         if let Some(lease) = self.lease.take() {
+            self.was_exceptional.set(lease.is_exceptional());
             if fault == Fault::Cut { lease.end_as_cut() } else { drop(lease) }
         }
         if let Some(waker) = self.waker.take() {

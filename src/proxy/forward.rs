@@ -32,6 +32,7 @@ use crate::proxy::handler::Terms;
 use crate::proxy::idle::FRESH_ENOUGH;
 use crate::proxy::idle::TargetConnection;
 use crate::proxy::rescue;
+use crate::proxy::skew;
 use crate::proxy::tries;
 use crate::proxy::tries::Tries;
 use crate::proxy::view::WorkerPool;
@@ -89,6 +90,9 @@ pub(crate) async fn forward<D: Downstream>(
     place: &mut Option<Call>,
 ) -> Result<(), Fault> {
     let pool = exchange.pool().ok_or(Fault::Internal)?;
+    if pool.is_special.get() && skew::is_covered(exchange, terms, &pool) {
+        return Box::pin(skew::forward(exchange, terms, &pool, down, place)).await;
+    }
     match within(exchange, terms, &pool, down, place, Tries::default()).await {
         Ok(()) => Ok(()),
         // In a box: what is rare takes no room in the future of every request.

@@ -22,12 +22,14 @@ mod exchange;
 mod forward;
 mod handler;
 mod head;
+mod held;
 mod idle;
 mod refused;
 mod reply;
 mod rescue;
 mod server;
 mod share;
+mod skew;
 #[cfg(test)]
 mod testing;
 mod tries;

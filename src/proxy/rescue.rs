@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use crate::model::choice::rescue::Shelter;
 use crate::model::fault::Fault;
+use crate::observe::access::Moved;
 use crate::proxy::call::Call;
 use crate::proxy::downstream::Downstream;
 use crate::proxy::exchange::Exchange;
@@ -34,7 +35,7 @@ pub(crate) async fn rescue<D: Downstream>(
     match forward::within(exchange, terms, &pool, down, place, Tries::once()).await {
         Ok(()) => {
             from.meters.rescued();
-            exchange.was_rescued_from(from.colour);
+            exchange.was_moved(Moved::Rescued, from.colour);
             Ok(())
         }
         // Neither has served it. A fault of the client or of the proxy is worth more than the first.
@@ -47,7 +48,8 @@ fn shelter(exchange: &Exchange, from: &WorkerPool) -> Option<Lease<Rc<WorkerPool
     let worker = &exchange.worker;
     let seen = worker.view.load();
     let (upstream, way) = seen.of(from)?;
-    if !upstream.promotion.rescue {
+    // A preview shows what its colour does; and nobody is taken in twice.
+    if !upstream.promotion.rescue || exchange.is_exceptional() {
         return None;
     }
     let other = way.other_than(from)?;

@@ -42,6 +42,8 @@ pub(crate) struct WorkerPool {
     places: Vec<Fixed>,
     /// What may be sent once more.
     pub(crate) budget: Budget,
+    /// More is to be looked at than which target is next (`skew`).
+    pub(crate) is_special: Cell<bool>,
     said: Cell<Option<Instant>>,
 }
 
@@ -176,6 +178,7 @@ impl WorkerPool {
                 .map(|name| Fixed::target(&pool.upstream, pool.colour_label(), name))
                 .collect(),
             budget: Budget::default(),
+            is_special: Cell::new(false),
             said: Cell::new(None),
         }
     }
@@ -243,7 +246,12 @@ fn see(snapshot: &Arc<Snapshot>, before: Option<&Seen>, metrics: &Metrics) -> Rc
         .map(|upstream| {
             let live = upstream.pick();
             let standby = upstream.all_pools().find(|pool| !Arc::ptr_eq(pool, live));
-            Way { live: held(live), standby: standby.map(held), is_plain: upstream.is_plain() }
+            let (live, standby) = (held(live), standby.map(held));
+            let is_special = upstream.skew.is_some() && standby.is_some();
+            std::iter::once(&live)
+                .chain(&standby)
+                .for_each(|pool| pool.is_special.set(is_special));
+            Way { live, standby, is_plain: upstream.is_plain() }
         })
         .collect();
     Rc::new(Seen { snapshot: Arc::clone(snapshot), ways })

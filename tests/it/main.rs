@@ -49,6 +49,7 @@ mod rescue;
 mod retry;
 mod routing;
 mod shed;
+mod skew;
 mod slow;
 mod start;
 mod switch;

@@ -22,6 +22,7 @@ use crate::config::read::Reader;
 use crate::config::read::ShortOr;
 use crate::config::written;
 use crate::config::written::Pool;
+use crate::model::choice::skew::SkewSettings;
 use crate::model::colour::Colour;
 use crate::model::route::HostRule;
 use crate::model::settings::HealthSettings;
@@ -61,12 +62,13 @@ pub(crate) fn meaning(
         let pools = pools(written, &at, around, reader);
         let health = health(&written.health);
         let promotion = promotion(&written.promotion);
+        let skew = skew(&written.skew);
         check_interval(&health, &at, reader);
         let canary = Arc::new(canary::canary(&written.canary, &at, reader));
         let preview = canary::preview(&written.preview, &at, reader);
         let timeouts = overrides(&written.timeouts);
         if let Some(pools) = pools {
-            let upstream = UpstreamSettings { pools, health, promotion, canary, preview, timeouts };
+            let upstream = UpstreamSettings { pools, health, promotion, canary, preview, skew, timeouts };
             upstreams.insert(name.as_str().into(), upstream);
         }
     }
@@ -114,6 +116,7 @@ fn check_plain(written: &written::Upstream, at: &str, reader: &mut Reader<'_>) {
         ("promotion", written.promotion.is_absent()),
         ("canary", written.canary.is_absent()),
         ("preview", written.preview.is_absent()),
+        ("skew", written.skew.is_absent()),
     ];
     for (key, absent) in coloured {
         if !absent {
@@ -224,6 +227,12 @@ fn promotion(field: &Field<written::Promotion>) -> PromotionSettings {
         promotion.rescue = word(&written.rescue).map_or(promotion.rescue, |rescue| rescue.0);
     }
     promotion
+}
+
+fn skew(field: &Field<written::Skew>) -> Option<Arc<SkewSettings>> {
+    let paths = field.good()?.paths.good()?;
+    let paths = paths.0.iter().filter_map(word).cloned().collect();
+    Some(Arc::new(SkewSettings { paths }))
 }
 
 /// A round asks every target: an interval that is no time at all would be a flood.

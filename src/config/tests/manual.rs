@@ -22,6 +22,7 @@ const HEADINGS: &[(&str, &str)] = &[
     ("Target", "### A target"),
     ("Health", "### Health"),
     ("Promotion", "### Promotion"),
+    ("Skew", "### Skew"),
     ("Canary", "### Canary"),
     ("Pin", "### A pin"),
     ("Preview", "### Preview"),

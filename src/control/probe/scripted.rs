@@ -104,6 +104,7 @@ fn upstream(name: &str, health: HealthSettings, pools: Pools) -> Upstream {
         health,
         public_host: None,
         promotion,
+        skew: None,
         canary: Arc::default(),
         preview_host: None,
         key: Arc::new(SigningKey::new(&[0; 32])),

@@ -44,6 +44,7 @@ fn settings(blue: &[u16], green: &[u16]) -> Settings {
     let app = UpstreamSettings {
         canary: Arc::default(),
         preview: PreviewSettings::default(),
+        skew: None,
         pools: PoolSettings::Coloured {
             blue: targets(blue),
             green: targets(green),

@@ -55,6 +55,12 @@ struct Seen<'b> {
 }
 
 impl<'h, 'b> ResponseHead<'h, 'b> {
+    /// The head as it came, the blank line included.
+    #[must_use]
+    pub fn bytes(&self) -> &'b [u8] {
+        self.fields.head
+    }
+
     /// The field lines as pairs of name and value, for the rewrite.
     pub fn pairs(&self) -> impl Iterator<Item = (&'b [u8], &'b [u8])> + Clone + use<'h, 'b> {
         self.fields.clone().map(|line| (line.name, line.value))

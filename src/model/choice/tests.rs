@@ -85,6 +85,7 @@ fn pool(colour: Colour, port: u16) -> Arc<Pool> {
 fn upstream(percent: &str, canary: CanarySettings) -> Upstream {
     let share = percent.parse().unwrap();
     Upstream {
+        skew: None,
         name: "app".into(),
         pools: Pools::Coloured {
             blue: pool(Colour::Blue, 1),

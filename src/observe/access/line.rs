@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::model::colour::Colour;
 use crate::model::fault::Fault;
 use crate::model::fault::Outcome;
 use crate::observe::access::escape::put_combined;
@@ -13,6 +14,15 @@ use crate::observe::access::fixed::Fixed;
 use crate::observe::access::room::Full;
 use crate::observe::access::room::Room;
 use crate::observe::time;
+
+/// Why another colour answered than was asked first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moved {
+    /// That one failed it.
+    Rescued,
+    /// That one does not have it.
+    Skewed,
+}
 
 /// What the access log tells about one request, after its end.
 #[derive(Debug, Clone)]
@@ -59,8 +69,8 @@ pub struct Entry<'a> {
     pub user_agent: Option<&'a [u8]>,
     /// The snapshot that decided.
     pub generation: u64,
-    /// The colour that failed it before the one of `place` answered.
-    pub rescued_from: Option<&'a str>,
+    /// The colour that was asked before the one of `place` answered, and why that one did.
+    pub moved: Option<(Moved, Colour)>,
     /// The listener ([`Fixed::listener`]).
     pub listener: &'a Fixed,
 }
@@ -136,7 +146,7 @@ fn json<'a>(room: Room<'a>, entry: &Entry<'_>, stamp: &mut Stamp) -> Result<Room
     let room = put_optional_json(room, entry.user_agent)?
         .put(b",\"generation\":")?
         .put_number(entry.generation)?;
-    let room = put_rescue(room, entry.rescued_from)?;
+    let room = put_moved(room, entry.moved)?;
     room.put_slice(entry.listener.bytes())
 }
 
@@ -201,11 +211,15 @@ fn put_referer<'a>(room: Room<'a>, referer: Option<&[u8]>) -> Result<Room<'a>, F
     put_optional_json(room.put(b"\",\"referer\":")?, referer)?.put(b",\"user_agent\":")
 }
 
-/// Who failed a rescued request: nothing in the lines of all others.
+/// Who was asked before a request was moved: nothing in the lines of all others.
 #[inline]
-fn put_rescue<'a>(room: Room<'a>, from: Option<&str>) -> Result<Room<'a>, Full> {
-    let Some(colour) = from else { return Ok(room) };
-    put_json(room.put(b",\"rescued_from\":\"")?, colour.as_bytes())?.put(b"\"")
+fn put_moved(room: Room<'_>, moved: Option<(Moved, Colour)>) -> Result<Room<'_>, Full> {
+    let Some((why, colour)) = moved else { return Ok(room) };
+    let room = match why {
+        Moved::Rescued => room.put(b",\"rescued_from\":\"")?,
+        Moved::Skewed => room.put(b",\"skewed_from\":\"")?,
+    };
+    room.put_slice(colour.as_str().as_bytes())?.put(b"\"")
 }
 
 /// `null` for what there is not.

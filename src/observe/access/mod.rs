@@ -37,6 +37,7 @@ use crate::observe::metrics::Metrics;
 
 pub use crate::observe::access::fixed::Fixed;
 pub use crate::observe::access::line::Entry;
+pub use crate::observe::access::line::Moved;
 
 /// A worker's buffer is handed over once it holds so many bytes. Each time wakes the thread that
 /// writes, on a core that a worker may be using: with 32 KiB that, the write and whoever watches the

@@ -40,7 +40,7 @@ fn entry(path: &str) -> Entry<'_> {
         referer: None,
         user_agent: None,
         generation: 1,
-        rescued_from: None,
+        moved: None,
         listener: &LISTENER,
     }
 }

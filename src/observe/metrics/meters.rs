@@ -13,6 +13,7 @@ use crate::observe::metrics::cells::Timings;
 use crate::observe::metrics::words::ClientError;
 use crate::observe::metrics::words::ConnectionOutcome;
 use crate::observe::metrics::words::HandshakeOutcome;
+use crate::observe::metrics::words::SkewOutcome;
 use crate::observe::metrics::words::UpstreamError;
 
 /// From what a target in the same rack needs to the longest that most clients wait.
@@ -97,6 +98,11 @@ impl PoolMeters {
     /// A request that this pool had failed was answered by the other colour.
     pub fn rescued(&self) {
         self.0.rescued.add_alone(1);
+    }
+
+    /// The other colour was asked for what this one does not have.
+    pub fn skewed(&self, outcome: SkewOutcome) {
+        self.0.skewed.add_alone(outcome.place(), 1);
     }
 }
 
@@ -185,6 +191,7 @@ pub(super) struct PoolCells {
     pub(super) stood_in: Count,
     pub(super) fail_open: Count,
     pub(super) rescued: Count,
+    pub(super) skewed: Counts<{ SkewOutcome::ALL.len() }>,
 }
 
 impl PoolCells {
@@ -209,6 +216,7 @@ impl Default for PoolCells {
             stood_in: Count::default(),
             fail_open: Count::default(),
             rescued: Count::default(),
+            skewed: Counts::default(),
         }
     }
 }
@@ -222,6 +230,7 @@ impl Fold for PoolCells {
         sum.stood_in.add(self.stood_in.get());
         sum.fail_open.add(self.fail_open.get());
         sum.rescued.add(self.rescued.get());
+        self.skewed.fold_into(&sum.skewed);
     }
 }
 

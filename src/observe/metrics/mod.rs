@@ -43,6 +43,7 @@ pub use crate::observe::metrics::words::ConnectionOutcome;
 pub use crate::observe::metrics::words::HandshakeOutcome;
 pub use crate::observe::metrics::words::Phase;
 pub use crate::observe::metrics::words::PromotionOutcome;
+pub use crate::observe::metrics::words::SkewOutcome;
 pub use crate::observe::metrics::words::UpstreamError;
 
 /// The media type of [`Metrics::render`]: the answer's Content-Type.

@@ -21,6 +21,7 @@ use crate::observe::metrics::words::ConnectionOutcome;
 use crate::observe::metrics::words::HandshakeOutcome;
 use crate::observe::metrics::words::Phase;
 use crate::observe::metrics::words::PromotionOutcome;
+use crate::observe::metrics::words::SkewOutcome;
 use crate::observe::metrics::words::UpstreamError;
 
 /// The statuses whose series exist before the first request that gets them.
@@ -139,6 +140,10 @@ fn of_requests(tree: &mut Tree, pools: &[InService<'_>]) -> Vec<Family> {
         "proxy_rescued_total",
         "Requests that this colour failed and the other one answered.",
     );
+    let mut skewed = Family::counter(
+        "proxy_skew_total",
+        "Requests for what this colour does not have that the other one was asked, by what came of it.",
+    );
     let in_service = pools
         .iter()
         .map(|in_service| (&*in_service.pool.upstream, in_service.pool.colour));
@@ -159,9 +164,13 @@ fn of_requests(tree: &mut Tree, pools: &[InService<'_>]) -> Vec<Family> {
         if !colour.1.is_empty() {
             stood_in.add(&labels, sum.stood_in.get());
             rescued.add(&labels, sum.rescued.get());
+            for outcome in SkewOutcome::ALL {
+                let labels = [upstream, colour, ("outcome", outcome.as_str())];
+                skewed.add(&labels, sum.skewed.get(outcome.place()));
+            }
         }
     }
-    vec![requests, duration, retries, over_budget, fail_open, stood_in, rescued]
+    vec![requests, duration, retries, over_budget, fail_open, stood_in, rescued, skewed]
 }
 
 fn of_pools(tree: &mut Tree, pools: &[InService<'_>]) -> Vec<Family> {

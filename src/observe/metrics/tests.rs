@@ -52,6 +52,7 @@ fn pool(upstream: &str, colour: Option<Colour>, targets: &[&str]) -> Arc<Pool> {
 
 fn upstream(name: &str, pools: Pools) -> Upstream {
     Upstream {
+        skew: None,
         name: name.into(),
         pools,
         health: HealthSettings::default(),

@@ -191,6 +191,18 @@ words! {
 }
 
 words! {
+    /// What came of asking the other colour for what one does not have: `proxy_skew_total`.
+    SkewOutcome {
+        /// The other colour has it.
+        Found => "found",
+        /// Neither has.
+        Missing => "missing",
+        /// The other colour did not answer.
+        Failed => "failed",
+    }
+}
+
+words! {
     /// A part of a promotion: `proxy_promotion_seconds`.
     Phase {
         /// Waiting for good probes.

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use crate::http1::rewrite::Marks;
 use crate::http1::rewrite::Span;
-use crate::model::colour::Colour;
 use crate::model::fault::Fault;
 use crate::model::fault::Outcome;
 use crate::observe::access::Entry;
@@ -103,7 +102,7 @@ impl Exchange {
             referer: asked.and_then(|asked| Some(asked.piece(asked.marks.referer?))),
             user_agent: asked.and_then(|asked| Some(asked.piece(asked.marks.user_agent?))),
             generation: self.generation.get(),
-            rescued_from: self.rescued_from.get().map(Colour::as_str),
+            moved: self.moved.get(),
             listener: &self.connection.listener.logged,
         });
     }

@@ -46,6 +46,8 @@ pub fn answer(exchange: &mut Exchange<'_>) -> io::Result<Then> {
         "/never-read" => never_read(exchange),
         "/ws" => websocket(exchange),
         "/upgrade" => upgrade(exchange),
+        "/missing" => missing(exchange),
+        "/asset" => asset(exchange),
         _ => hello(exchange),
     }
 }
@@ -78,6 +80,34 @@ fn hello(exchange: &mut Exchange<'_>) -> io::Result<Then> {
         return Ok(Then::Close);
     }
     exchange.reply(200, &["Content-Type: text/plain"], body.as_bytes())
+}
+
+/// `?bytes=`: it is not here, and says so at length; `?chunked=1`: of unknown length.
+fn missing(exchange: &mut Exchange<'_>) -> io::Result<Then> {
+    exchange.read_body(&mut |_| {})?;
+    let body = patterned(exchange.head.number("bytes", 9));
+    if exchange.head.parameter("chunked").is_none() {
+        return exchange.reply(404, &["X-Missing: yes"], &body);
+    }
+    exchange.begin(404, &["X-Missing: yes", "Transfer-Encoding: chunked"])?;
+    for part in body.chunks(1000) {
+        write!(exchange.stream, "{:x}\r\n", part.len())?;
+        exchange.stream.write_all(part)?;
+        exchange.stream.write_all(b"\r\n")?;
+    }
+    exchange.stream.write_all(b"0\r\n\r\n")?;
+    Ok(Then::KeepOpen)
+}
+
+/// An asset that knows of `Range: bytes=0-3` and of `If-None-Match: "x"`.
+fn asset(exchange: &mut Exchange<'_>) -> io::Result<Then> {
+    if exchange.head.header("if-none-match") == Some("\"x\"") {
+        return exchange.reply(304, &["ETag: \"x\""], b"");
+    }
+    if exchange.head.header("range") == Some("bytes=0-3") {
+        return exchange.reply(206, &["Content-Range: bytes 0-3/9"], b"asse");
+    }
+    exchange.reply(200, &["ETag: \"x\""], b"assets are")
 }
 
 /// Takes the request, and answers when the test releases it.

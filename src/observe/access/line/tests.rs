@@ -32,7 +32,7 @@ fn entry() -> Entry<'static> {
         referer: None,
         user_agent: Some(b"curl/8.0 \"\\\x1b\xff"),
         generation: 8,
-        rescued_from: None,
+        moved: None,
         listener: &LISTENER,
     }
 }
