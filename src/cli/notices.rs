@@ -26,6 +26,7 @@ pub fn notice(notice: &Notice) -> Line {
 
 fn happened(event: &Event) -> (Tone, String) {
     match event {
+        Event::Warming { upstreams } => (Tone::Plain, words::warmths(upstreams)),
         Event::Gating { targets } => {
             let passed = targets.iter().filter(|target| target.passed).count();
             let all = words::count(targets.len(), "target");

@@ -192,7 +192,8 @@ fn print(hand: &mut Hand<'_>, course: &mut Course, event: &Event) {
                 .iter()
                 .for_each(|receipt| print_receipt(hand, receipt));
         }
-        Event::Gating { .. }
+        Event::Warming { .. }
+        | Event::Gating { .. }
         | Event::Switched { .. }
         | Event::Draining { .. }
         | Event::WouldSwitch { .. }

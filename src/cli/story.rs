@@ -12,6 +12,7 @@ use crate::control::command::event::Event;
 use crate::control::command::event::Reason;
 use crate::control::command::event::Receipt;
 use crate::control::command::event::TargetReport;
+use crate::control::command::event::Warmth;
 use crate::control::command::status::Status;
 use crate::model::colour::Colour;
 
@@ -59,6 +60,7 @@ impl Story {
     /// The lines to print for `event`; none if it is not news.
     pub fn tell(&mut self, event: &Event) -> Vec<Line> {
         match event {
+            Event::Warming { upstreams } => upstreams.iter().map(warming).collect(),
             Event::Gating { targets } => self.round(targets),
             Event::Switched { generation } => self.switched(*generation),
             Event::Draining { in_flight } => self.draining(*in_flight),
@@ -202,6 +204,11 @@ fn complaints<'t>(targets: impl Iterator<Item = &'t TargetReport>) -> String {
     told.collect::<Vec<_>>().join(", ")
 }
 
+fn warming(warmth: &Warmth) -> Line {
+    let tone = if warmth.warm { Tone::Good } else { Tone::Plain };
+    line(tone, format!("{}{}", prefix(&warmth.upstream), words::warmth(warmth)))
+}
+
 fn ended(receipt: &Receipt) -> Line {
     let prefix = prefix(&receipt.upstream);
     let (colour, retired) = (receipt.colour, receipt.colour.other());
@@ -256,7 +263,8 @@ pub fn warnings(event: &Event) -> Vec<String> {
                 format!("{prefix}taken back while it drained: nothing is safe to kill")
             })
             .collect(),
-        Event::Gating { .. }
+        Event::Warming { .. }
+        | Event::Gating { .. }
         | Event::Switched { .. }
         | Event::Draining { .. }
         | Event::Drained { .. }

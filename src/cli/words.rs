@@ -3,6 +3,7 @@
 use std::time::Duration;
 use std::time::SystemTime;
 
+use crate::control::command::event::Warmth;
 use crate::model::colour::Colour;
 use crate::model::split::Share;
 
@@ -63,6 +64,27 @@ pub fn canary(colour: Colour, weight: Share, generation: u64) -> String {
     } else {
         format!("{colour} gets {weight} % of the users, generation {generation}")
     }
+}
+
+/// [`warmth`] of several, in one line.
+#[must_use]
+pub fn warmths(all: &[Warmth]) -> String {
+    all.iter().map(warmth).collect::<Vec<_>>().join("; ")
+}
+
+/// `warming up: 120 requests, p95 12.5 ms, live 10 ms, 25 a second`.
+#[must_use]
+pub fn warmth(warmth: &Warmth) -> String {
+    let what = if warmth.warm { "warm" } else { "warming up" };
+    let millis = |ms: Option<f64>| ms.map_or("none".to_owned(), |ms| format!("{ms} ms"));
+    let (p95, live) = (millis(warmth.p95_ms), millis(warmth.live_p95_ms));
+    let failed = match warmth.failed {
+        0 => String::new(),
+        failed => format!(" ({failed} failed)"),
+    };
+    let requests = count(warmth.requests, "request");
+    let rate = warmth.rate;
+    format!("{what}: {requests}{failed}, p95 {p95}, live {live}, {rate} a second")
 }
 
 #[cfg(test)]

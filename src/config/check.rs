@@ -4,6 +4,7 @@
 mod canary;
 mod doors;
 mod listeners;
+mod releases;
 mod upstreams;
 
 use std::path::Path;

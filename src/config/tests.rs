@@ -43,7 +43,9 @@ const EVERYTHING: &str = r#"{
         "path": "/health?x=1", "expect": [200, "202-204"], "interval": "500ms", "timeout": "1s",
         "rise": 2, "fall": 4, "host": "www.example.com", "build_header": "X-Build"
       },
-      "promotion": {"gate_timeout": "2m", "drain_timeout": "1h", "rescue": "on"},
+      "promotion": {"gate_timeout": "2m", "drain_timeout": "1h", "rescue": "on", "warmup": {
+        "paths": ["/"], "requests": 9, "rate": 8, "within": 2, "timeout": "7s", "connections": 0
+      }},
       "canary": {
         "sticky": "cookie", "cookie": "who",
         "pins": [{"header": "X-Tester", "value": 1}, {"cookie": "t", "value": "no", "colour": "blue"}]
@@ -112,6 +114,7 @@ fn every_key_of_the_schema_is_read_and_every_key_that_is_read_is_in_the_schema()
         ("Target", written::Target::KEYS),
         ("Health", written::Health::KEYS),
         ("Promotion", written::Promotion::KEYS),
+        ("Warmup", written::Warmup::KEYS),
         ("Canary", written::Canary::KEYS),
         ("Pin", written::Pin::KEYS),
         ("Preview", written::Preview::KEYS),
@@ -251,6 +254,8 @@ fn check_upstream_and_listener(all: &Settings) {
     assert_eq!(app.canary.pins[1].colour, Some(Colour::Blue));
     assert_eq!(app.preview.host.as_deref(), Some("preview.example.com"));
     assert!(app.promotion.rescue);
+    let warmup = app.promotion.warmup.as_ref().unwrap();
+    assert_eq!((warmup.requests, warmup.within, warmup.timeout.as_secs()), (9, 200, 7));
     let skew = app.skew.as_ref().unwrap();
     assert!(skew.covers(b"GET", b"/a.js") && skew.paths.len() == 2);
     let certificate = &all.listeners[1].tls.as_ref().unwrap()[0];

@@ -21,6 +21,7 @@ use crate::config::read::Named;
 use crate::config::read::OneOrMore;
 use crate::config::read::ShortOr;
 use crate::config::read::sections;
+use crate::config::release::Factor;
 use crate::config::release::Switch;
 use crate::config::words::Account;
 use crate::config::words::CookieName;
@@ -200,6 +201,28 @@ sections! {
             drain_timeout: Parsed<Duration> = "30s",
             /// Whether the old colour takes in what the new one has failed, as long as it is warm: on or off.
             rescue: Parsed<Switch> = "off",
+            /// How the new colour is warmed up before its gate; absent: it is not.
+            warmup: Warmup,
+        }
+    }
+
+    /// The new colour is asked what the live one has just been asked, before its gate.
+    Warmup {
+        must {
+            /// Paths whose GETs may be remembered and repeated, such as / or /products/*.
+            paths: List<Parsed<Pattern>, 1>,
+        }
+        may {
+            /// How many distinct requests are remembered and repeated.
+            requests: Whole<1, 1000> = 200,
+            /// How many are repeated a second at the most.
+            rate: Whole<1, 10_000> = 50,
+            /// Within how much of the live colour's 95th percentile the new one's must come.
+            within: Factor = 1.5,
+            /// How long it may take; then the promotion goes on, and its receipt says so.
+            timeout: Parsed<Duration> = "60s",
+            /// How many connections to each new target every worker opens before the switch.
+            connections: Whole<0, 100> = 4,
         }
     }
 
@@ -364,6 +387,7 @@ pub(crate) const SECTIONS: &[(&str, &[Known])] = &[
     ("under a target", Target::KEYS),
     ("under \"health\" of an upstream", Health::KEYS),
     ("under \"promotion\" of an upstream", Promotion::KEYS),
+    ("under \"warmup\" of \"promotion\"", Warmup::KEYS),
     ("under \"canary\" of an upstream", Canary::KEYS),
     ("under \"pins\" of \"canary\"", Pin::KEYS),
     ("under \"preview\" of an upstream", Preview::KEYS),

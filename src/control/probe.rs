@@ -93,7 +93,8 @@ async fn begin(
 ) -> Result<(Sender, Connection, Request<Empty<Bytes>>), ProbeOutcome> {
     let request = request(target, ask)
         .map_err(|error| ProbeOutcome::Broken(format!("cannot be asked: {error}")))?;
-    let Ok(connected) = timeout_at(deadline, connect(target, ask, deadline)).await else {
+    let Ok(connected) = timeout_at(deadline, connect(target, ask.last_addresses, deadline)).await
+    else {
         return Err(ProbeOutcome::Timeout);
     };
     let (sender, connection) = http1::Builder::new()
@@ -127,9 +128,29 @@ fn request(target: &Target, ask: &Ask<'_>) -> http::Result<Request<Empty<Bytes>>
         .body(Empty::new())
 }
 
+/// Asks for something else than its health, over a connection of its own: the head of the answer and
+/// how long it took from the first byte sent, or `None` if none came by `deadline`.
+pub(super) async fn ask(
+    target: &Target,
+    request: Request<Empty<Bytes>>,
+    deadline: Instant,
+) -> Option<(Parts, Duration)> {
+    let connecting = timeout_at(deadline, connect(target, true, deadline));
+    let stream = connecting.await.ok()?.ok()?;
+    let (sender, connection) = http1::Builder::new()
+        .max_header_size(HEAD_MAX)
+        .max_buf_size(HEAD_MAX)
+        .handshake(TokioIo::new(stream))
+        .await
+        .ok()?;
+    let began = Instant::now();
+    let (head, at) = exchange(sender, connection, request, deadline).await;
+    Some((head.ok()?, at.duration_since(began)))
+}
+
 async fn connect(
     target: &Target,
-    ask: &Ask<'_>,
+    last_addresses: bool,
     deadline: Instant,
 ) -> Result<Box<dyn Stream>, ProbeOutcome> {
     match &target.address {
@@ -143,7 +164,7 @@ async fn connect(
         },
         Address::Name { host, port } => {
             let found = resolve(target, host, *port, deadline).await;
-            let asked_anyway = found.is_empty() && ask.last_addresses;
+            let asked_anyway = found.is_empty() && last_addresses;
             target.set_resolved(found.clone());
             let known = if asked_anyway { target.resolved() } else { found.into() };
             connect_tcp(&known, deadline).await

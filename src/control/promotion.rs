@@ -246,10 +246,11 @@ impl Promotion {
                 self.state = State::Gating;
                 Action::Probe { at: now, until: None }
             }
+            // Before the gate: it was being warmed up.
+            (Input::ClientGone, _) => self.end(Ending::Cancelled),
+            (Input::Deadline, _) => self.end(Ending::Refused),
             (
                 Input::Round(_)
-                | Input::Deadline
-                | Input::ClientGone
                 | Input::Published
                 | Input::NotPublished
                 | Input::Look { .. }

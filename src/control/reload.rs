@@ -28,6 +28,7 @@ use crate::model::split::Split;
 use crate::model::target::Target;
 use crate::model::upstream::Pools;
 use crate::model::upstream::Upstream;
+use crate::model::warmup::Warmup;
 use crate::sync::lease::Door;
 
 /// Everything a snapshot is made of beside the settings.
@@ -175,6 +176,7 @@ fn one_upstream(
         canary: Arc::clone(&upstream.canary),
         preview_host: upstream.preview.host.clone(),
         skew: upstream.skew.clone(),
+        warmup: warmup(upstream, old, ground.workers),
         key: Arc::clone(ground.key),
         orders: Arc::new(orders.clone()),
     }
@@ -193,6 +195,18 @@ fn split(live: Colour, orders: &Orders) -> Split {
 fn is_previewed(orders: &Orders, colour: Colour, now: SystemTime) -> bool {
     let order = orders.preview;
     order.is_some_and(|order| order.shows(colour, now))
+}
+
+/// What has been seen of the traffic goes on, unless it is to be seen otherwise.
+fn warmup(
+    upstream: &UpstreamSettings,
+    old: Option<&Upstream>,
+    workers: usize,
+) -> Option<Arc<Warmup>> {
+    let settings = upstream.promotion.warmup.as_deref()?;
+    let known = old.and_then(|old| old.warmup.as_ref());
+    let same = known.filter(|known| known.settings == *settings);
+    Some(same.map_or_else(|| Arc::new(Warmup::new(settings.clone(), workers)), Arc::clone))
 }
 
 /// A standby pool is born as shut as the one that it replaces; a previewed one lets previews in.

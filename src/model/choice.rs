@@ -7,10 +7,10 @@ mod canary;
 pub mod client;
 mod cookies;
 pub mod preview;
-#[cfg(test)]
-mod tests;
 pub mod rescue;
 pub mod skew;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 use std::time::SystemTime;

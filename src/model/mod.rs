@@ -16,3 +16,4 @@ pub mod snapshot;
 pub mod split;
 pub mod target;
 pub mod upstream;
+pub mod warmup;

@@ -17,6 +17,7 @@ use crate::model::choice::skew::SkewSettings;
 use crate::model::colour::Colour;
 use crate::model::route::HostRule;
 use crate::model::target::Address;
+use crate::model::warmup::WarmupSettings;
 
 pub use crate::model::settings::canary::CanarySettings;
 pub use crate::model::settings::canary::Pin;
@@ -165,6 +166,8 @@ pub struct PromotionSettings {
     pub drain_timeout: Duration,
     /// Whether the old colour takes in what the new one has failed, while it is warm.
     pub rescue: bool,
+    /// How the new colour is warmed up before its gate; `None`: it is not.
+    pub warmup: Option<Arc<WarmupSettings>>,
 }
 
 /// Every timeout, resolved.
@@ -345,6 +348,7 @@ impl Default for PromotionSettings {
             gate_timeout: Duration::from_secs(100),
             drain_timeout: Duration::from_secs(30),
             rescue: false,
+            warmup: None,
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::model::settings::HealthSettings;
 use crate::model::settings::PromotionSettings;
 use crate::model::signed::SigningKey;
 use crate::model::split::Split;
+use crate::model::warmup::Warmup;
 
 /// An upstream as one snapshot sees it.
 #[derive(Debug, Clone)]
@@ -35,6 +36,8 @@ pub struct Upstream {
     pub key: Arc<SigningKey>,
     /// What one colour does not have is asked of the other one; `None`: nothing is.
     pub skew: Option<Arc<SkewSettings>>,
+    /// How a new colour is warmed up, and with what; `None`: it is not.
+    pub warmup: Option<Arc<Warmup>>,
     /// What is ordered for it.
     pub orders: Arc<Orders>,
 }

@@ -217,6 +217,12 @@ impl Exchange {
         self.is_slow.get()
     }
 
+    /// How long the head of the target's answer took to come, if it has.
+    pub(crate) fn first_byte(&self) -> Option<Duration> {
+        let answered = self.answered.get()?;
+        Some(answered.saturating_duration_since(self.began))
+    }
+
     /// What the client is answered; 0 while nothing is.
     pub(crate) fn status(&self) -> u16 {
         self.status.get()

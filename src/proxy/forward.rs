@@ -32,7 +32,7 @@ use crate::proxy::handler::Terms;
 use crate::proxy::idle::FRESH_ENOUGH;
 use crate::proxy::idle::TargetConnection;
 use crate::proxy::rescue;
-use crate::proxy::skew;
+use crate::proxy::special;
 use crate::proxy::tries;
 use crate::proxy::tries::Tries;
 use crate::proxy::view::WorkerPool;
@@ -90,10 +90,25 @@ pub(crate) async fn forward<D: Downstream>(
     place: &mut Option<Call>,
 ) -> Result<(), Fault> {
     let pool = exchange.pool().ok_or(Fault::Internal)?;
-    if pool.is_special.get() && skew::is_covered(exchange, terms, &pool) {
-        return Box::pin(skew::forward(exchange, terms, &pool, down, place)).await;
+    if pool.is_special.get() {
+        return Box::pin(special::forward(exchange, terms, &pool, down, place)).await;
     }
-    match within(exchange, terms, &pool, down, place, Tries::default()).await {
+    plainly(exchange, terms, &pool, down, place).await
+}
+
+/// As [`forward`], by the pool and its rescue alone.
+///
+/// # Errors
+///
+/// The [`Fault`] to answer with.
+pub(crate) async fn plainly<D: Downstream>(
+    exchange: &Rc<Exchange>,
+    terms: &Terms,
+    pool: &Rc<WorkerPool>,
+    down: &mut D,
+    place: &mut Option<Call>,
+) -> Result<(), Fault> {
+    match within(exchange, terms, pool, down, place, Tries::default()).await {
         Ok(()) => Ok(()),
         // In a box: what is rare takes no room in the future of every request.
         Err(failed) if failed.may_move => {
@@ -311,7 +326,12 @@ fn unconnected(error: &std::io::Error) -> Missed {
     Missed::Unsent(if late { Fault::ConnectTimeout } else { Fault::Connect })
 }
 
-async fn connect(target: &Target, patience: Duration) -> std::io::Result<Stream> {
+/// A new connection to a target, whatever its kind.
+///
+/// # Errors
+///
+/// There is none, or not in time.
+pub(crate) async fn connect(target: &Target, patience: Duration) -> std::io::Result<Stream> {
     match &target.address {
         Address::Unix(path) => dial::connect_unix(path, patience).await,
         Address::Ip(_) => dial::connect(&target.resolved(), patience).await,

@@ -24,12 +24,14 @@ mod handler;
 mod head;
 mod held;
 mod idle;
+mod preopen;
 mod refused;
 mod reply;
 mod rescue;
 mod server;
 mod share;
 mod skew;
+mod special;
 #[cfg(test)]
 mod testing;
 mod tries;

@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use crate::http1::framing::Framing;
+use crate::model::choice::skew::SkewSettings;
 use crate::model::choice::skew::is_found;
 use crate::model::choice::skew::is_missing;
 use crate::model::choice::skew::may_be_asked;
@@ -23,17 +24,18 @@ use crate::proxy::view::WorkerPool;
 use crate::sync::lease::Lease;
 
 /// Whether a 404 of this request may not be the last word.
-pub(crate) fn is_covered(exchange: &Exchange, terms: &Terms, pool: &WorkerPool) -> bool {
+pub(crate) fn is_covered(
+    exchange: &Exchange,
+    terms: &Terms,
+    pool: &WorkerPool,
+    skew: &SkewSettings,
+) -> bool {
     let Some(asked) = exchange.asked() else { return false };
-    let seen = exchange.worker.view.load();
-    let Some((upstream, way)) = seen.of(pool) else { return false };
-    let Some(skew) = &upstream.skew else { return false };
-    let other = way.other_than(pool);
     terms.body == Framing::None
         && terms.upgrade.is_none()
-        && !exchange.is_exceptional()
-        && other.is_some_and(|other| may_be_asked(other.leases().door()))
         && skew.covers(asked.piece(asked.marks.method), asked.piece(asked.marks.target))
+        && !exchange.is_exceptional()
+        && other(exchange, pool).is_some()
 }
 
 /// As `forward`, for a request that [`is_covered`].
@@ -58,7 +60,10 @@ pub(crate) async fn forward<D: Downstream>(
     }
     let Some(missing) = held.into_kept() else { return Ok(()) };
     let call = place.take();
-    if let Some(lease) = other(exchange, pool) {
+    let worker = exchange.worker.index;
+    let other = other(exchange, pool);
+    // It may have been shut by now.
+    if let Some(Ok(lease)) = other.map(|other| Lease::take_exceptional(other, worker)) {
         let outcome = ask(exchange, terms, lease, down, place).await?;
         pool.meters.skewed(outcome);
         if outcome == SkewOutcome::Found {
@@ -101,15 +106,12 @@ fn ends_all(fault: Fault) -> bool {
     fault.side() == Side::Downstream || fault == Fault::Cut
 }
 
-/// A lease on the pool of the other colour.
-fn other(exchange: &Exchange, pool: &WorkerPool) -> Option<Lease<Rc<WorkerPool>>> {
-    let worker = &exchange.worker;
-    let seen = worker.view.load();
+/// The pool of the other colour, if it may be asked.
+fn other(exchange: &Exchange, pool: &WorkerPool) -> Option<Rc<WorkerPool>> {
+    let seen = exchange.worker.view.load();
     let (_, way) = seen.of(pool)?;
-    let other = way
-        .other_than(pool)
-        .filter(|other| may_be_asked(other.leases().door()))?;
-    Lease::take_exceptional(Rc::clone(other), worker.index).ok()
+    let other = way.other_than(pool)?;
+    may_be_asked(other.leases().door()).then(|| Rc::clone(other))
 }
 
 /// An answer that nobody gets: its connection serves the next request if all of it has come already,

@@ -23,6 +23,7 @@ use crate::observe::metrics::Metrics;
 use crate::observe::metrics::PoolMeters;
 use crate::observe::metrics::TargetMeters;
 use crate::proxy::budget::Budget;
+use crate::proxy::special::Special;
 use crate::sync::lease::Holder;
 use crate::sync::lease::Leases;
 use crate::sync::published::Published;
@@ -42,8 +43,11 @@ pub(crate) struct WorkerPool {
     places: Vec<Fixed>,
     /// What may be sent once more.
     pub(crate) budget: Budget,
-    /// More is to be looked at than which target is next (`skew`).
+    /// More is to be looked at than which target is next: there is a [`special`](Self::special).
     pub(crate) is_special: Cell<bool>,
+    special: RefCell<Option<Rc<Special>>>,
+    /// For which call connections to it have been opened, because it was about to be live.
+    pub(crate) opened_for: Cell<Option<u64>>,
     said: Cell<Option<Instant>>,
 }
 
@@ -116,6 +120,17 @@ impl WorkerPool {
         self.places.get(target.unwrap_or(self.targets.len()))
     }
 
+    /// What its upstream asks for beside passing requests on.
+    pub(crate) fn special(&self) -> Option<Rc<Special>> {
+        self.special.borrow().clone()
+    }
+
+    /// From here on its upstream asks for this.
+    fn set_special(&self, special: Option<&Rc<Special>>) {
+        self.is_special.set(special.is_some());
+        self.special.replace(special.cloned());
+    }
+
     /// A request was answered whole by the target at this place.
     pub(crate) fn served(&self, at: usize) {
         if let Some(target) = self.targets.get(at) {
@@ -179,6 +194,8 @@ impl WorkerPool {
                 .collect(),
             budget: Budget::default(),
             is_special: Cell::new(false),
+            special: RefCell::new(None),
+            opened_for: Cell::new(None),
             said: Cell::new(None),
         }
     }
@@ -203,10 +220,14 @@ impl Seen {
         all.find(|(upstream, _)| upstream.name == pool.upstream)
     }
 
+    /// Every pool.
+    pub(crate) fn pools(&self) -> impl Iterator<Item = &Rc<WorkerPool>> {
+        self.ways.iter().flat_map(Way::pools)
+    }
+
     /// A second has passed.
     pub(crate) fn tick(&self) {
-        let pools = self.ways.iter().flat_map(Way::pools);
-        pools.for_each(|pool| pool.budget.tick());
+        self.pools().for_each(|pool| pool.budget.tick());
     }
 }
 
@@ -247,11 +268,11 @@ fn see(snapshot: &Arc<Snapshot>, before: Option<&Seen>, metrics: &Metrics) -> Rc
             let live = upstream.pick();
             let standby = upstream.all_pools().find(|pool| !Arc::ptr_eq(pool, live));
             let (live, standby) = (held(live), standby.map(held));
-            let is_special = upstream.skew.is_some() && standby.is_some();
-            std::iter::once(&live)
-                .chain(&standby)
-                .for_each(|pool| pool.is_special.set(is_special));
-            Way { live, standby, is_plain: upstream.is_plain() }
+            let way = Way { live, standby, is_plain: upstream.is_plain() };
+            let special = Special::of(upstream);
+            way.pools()
+                .for_each(|pool| pool.set_special(special.as_ref()));
+            way
         })
         .collect();
     Rc::new(Seen { snapshot: Arc::clone(snapshot), ways })

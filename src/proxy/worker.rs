@@ -35,6 +35,7 @@ use crate::proxy::admission::Shares;
 use crate::proxy::clock::Clock;
 use crate::proxy::clock::TICK;
 use crate::proxy::idle::IdleConnections;
+use crate::proxy::preopen;
 use crate::proxy::refused::Refused;
 use crate::proxy::view::View;
 use crate::sync::published::Published;
@@ -259,6 +260,7 @@ async fn tick(worker: Rc<Worker>) {
         if std::mem::replace(&mut generation, seen.snapshot.generation) != generation {
             worker.shares.follow(&seen.snapshot.settings.limits);
         }
+        preopen::look(&worker, &seen);
         worker.refused.reap(now);
         worker.log.flush();
         if now.duration_since(reaped) >= REAP_EVERY {

@@ -3,5 +3,6 @@
 
 pub mod lease;
 pub mod published;
+pub mod recent;
 pub mod shutdown;
 pub mod striped;

@@ -57,3 +57,4 @@ mod timeouts;
 mod tls;
 mod tls_hostile;
 mod upgrade;
+mod warmup;

@@ -13,6 +13,7 @@ use crate::config::check::canary;
 use crate::config::check::check_socket_path;
 use crate::config::check::doors::Doors;
 use crate::config::check::overrides;
+use crate::config::check::releases;
 use crate::config::check::set;
 use crate::config::check::word;
 use crate::config::nearest;
@@ -22,7 +23,6 @@ use crate::config::read::Reader;
 use crate::config::read::ShortOr;
 use crate::config::written;
 use crate::config::written::Pool;
-use crate::model::choice::skew::SkewSettings;
 use crate::model::colour::Colour;
 use crate::model::route::HostRule;
 use crate::model::settings::HealthSettings;
@@ -62,13 +62,14 @@ pub(crate) fn meaning(
         let pools = pools(written, &at, around, reader);
         let health = health(&written.health);
         let promotion = promotion(&written.promotion);
-        let skew = skew(&written.skew);
+        let skew = releases::skew(&written.skew).map(Arc::new);
         check_interval(&health, &at, reader);
         let canary = Arc::new(canary::canary(&written.canary, &at, reader));
         let preview = canary::preview(&written.preview, &at, reader);
         let timeouts = overrides(&written.timeouts);
         if let Some(pools) = pools {
-            let upstream = UpstreamSettings { pools, health, promotion, canary, preview, skew, timeouts };
+            let upstream =
+                UpstreamSettings { pools, health, promotion, canary, preview, skew, timeouts };
             upstreams.insert(name.as_str().into(), upstream);
         }
     }
@@ -225,14 +226,9 @@ fn promotion(field: &Field<written::Promotion>) -> PromotionSettings {
         set(&written.gate_timeout, &mut promotion.gate_timeout);
         set(&written.drain_timeout, &mut promotion.drain_timeout);
         promotion.rescue = word(&written.rescue).map_or(promotion.rescue, |rescue| rescue.0);
+        promotion.warmup = releases::warmup(&written.warmup).map(Arc::new);
     }
     promotion
-}
-
-fn skew(field: &Field<written::Skew>) -> Option<Arc<SkewSettings>> {
-    let paths = field.good()?.paths.good()?;
-    let paths = paths.0.iter().filter_map(word).cloned().collect();
-    Some(Arc::new(SkewSettings { paths }))
 }
 
 /// A round asks every target: an interval that is no time at all would be a flood.

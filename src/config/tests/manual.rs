@@ -22,6 +22,7 @@ const HEADINGS: &[(&str, &str)] = &[
     ("Target", "### A target"),
     ("Health", "### Health"),
     ("Promotion", "### Promotion"),
+    ("Warmup", "### Warm-up"),
     ("Skew", "### Skew"),
     ("Canary", "### Canary"),
     ("Pin", "### A pin"),

@@ -13,6 +13,11 @@ use crate::model::split::Share;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
+    /// The new colour is being warmed up; its gate comes afterwards.
+    Warming {
+        /// One an upstream that is.
+        upstreams: Vec<Warmth>,
+    },
     /// One round of the gate's probes is complete.
     Gating {
         /// One entry a target.
@@ -204,6 +209,33 @@ pub struct Receipt {
     /// The colour was live before the command came.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub already: bool,
+    /// How the new colour was warmed up, if it was to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warmup: Option<Warmth>,
+}
+
+/// How warm a new colour is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Warmth {
+    /// The upstream.
+    pub upstream: String,
+    /// It answers about as quickly as the live colour, at the full rate.
+    pub warm: bool,
+    /// Requests that were repeated.
+    pub requests: usize,
+    /// Those that got no answer, or a 5xx.
+    pub failed: usize,
+    /// How fast they come, in requests a second.
+    pub rate: f64,
+    /// How long it takes so far.
+    pub seconds: f64,
+    /// The 95th percentile of the latest answers of its slowest target, in milliseconds; absent while
+    /// there is none, or too many failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p95_ms: Option<f64>,
+    /// The live colour's, on the same paths; absent if nothing was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live_p95_ms: Option<f64>,
 }
 
 /// What had to be ended at the drain's deadline.
@@ -225,7 +257,8 @@ impl Event {
             Self::Cut { .. } => Some(3),
             Self::Reopened { .. } => Some(6),
             Self::Refused { code, .. } => Some(code.exit_code()),
-            Self::Gating { .. }
+            Self::Warming { .. }
+            | Self::Gating { .. }
             | Self::Switched { .. }
             | Self::Draining { .. }
             | Self::Guarded { .. }
@@ -253,6 +286,7 @@ mod tests {
             cut: Cut::default(),
             safe_to_kill: Some(Colour::Blue),
             already: false,
+            warmup: None,
         };
         let line = serde_json::to_string(&Event::Drained { receipts: vec![receipt] }).unwrap();
         assert_eq!(

@@ -108,6 +108,7 @@ fn upstream(name: &str, health: HealthSettings, pools: Pools) -> Upstream {
         canary: Arc::default(),
         preview_host: None,
         key: Arc::new(SigningKey::new(&[0; 32])),
+        warmup: None,
         orders,
     }
 }

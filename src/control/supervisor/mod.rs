@@ -16,6 +16,7 @@ mod start;
 mod switch;
 mod tasks;
 mod telling;
+mod warm;
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -165,6 +166,8 @@ impl Supervisor {
     async fn done(&mut self, done: Result<Done, JoinError>) {
         match done {
             Ok(Done::Round(serial, asked)) => self.round(serial, asked).await,
+            Ok(Done::Well(serial, well)) => self.well(serial, well).await,
+            Ok(Done::Warmed(serial, step)) => self.warmed(serial, step).await,
             Ok(Done::Deadline(serial)) => self.drive(serial, Input::Deadline).await,
             Ok(Done::ClientGone(serial)) => self.drive(serial, Input::ClientGone).await,
             Ok(Done::Look(serial)) => self.look(serial).await,

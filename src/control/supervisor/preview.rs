@@ -111,7 +111,7 @@ impl Supervisor {
         }
     }
 
-    fn is_draining(&self, upstream: &str) -> bool {
+    pub(super) fn is_draining(&self, upstream: &str) -> bool {
         self.running.values().any(|running| {
             running.machine.is_draining() && running.names().iter().any(|name| name == upstream)
         })

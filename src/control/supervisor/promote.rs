@@ -117,6 +117,8 @@ impl Supervisor {
             generation,
             last_round: Vec::new(),
             refusal: None,
+            warming: None,
+            warmed: Vec::new(),
             task: None,
             machine: Promotion::new(plan),
         };
@@ -124,7 +126,7 @@ impl Supervisor {
         let serial = self.next_serial;
         self.next_serial += 1;
         self.running.insert(serial, running);
-        self.drive(serial, Input::Begin).await;
+        self.begin_promotion(serial).await;
         Ok(EventStream { events })
     }
 
@@ -284,6 +286,9 @@ impl Supervisor {
             Ending::Cut => Event::Cut { receipts: running.receipts(ending) },
             Ending::Reopened => Event::Reopened { receipts: running.receipts(ending) },
         };
+        if running.warming.take().is_some() {
+            self.admit_previews();
+        }
         self.measure_end(running, ending);
         self.keep_deadlines(running);
         telling::log_end(running, ending, &event);

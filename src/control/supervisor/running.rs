@@ -14,6 +14,7 @@ use crate::control::command::event::Event;
 use crate::control::command::event::Reason;
 use crate::control::command::event::Receipt;
 use crate::control::command::event::TargetReport;
+use crate::control::command::event::Warmth;
 use crate::control::command::status::Phase;
 use crate::control::command::status::PromotionStatus;
 use crate::control::events;
@@ -23,6 +24,7 @@ use crate::control::promotion::Promotion;
 use crate::control::promotion::Purpose;
 use crate::control::supervisor::handle::Caller;
 use crate::control::supervisor::tasks;
+use crate::control::supervisor::warm::Warming;
 use crate::model::colour::Colour;
 use crate::model::pool::Pool;
 use crate::model::split::Share;
@@ -58,6 +60,10 @@ pub(super) struct Running {
     pub(super) last_round: Vec<TargetReport>,
     /// Why it is refused, where the supervisor knows better than the gate.
     pub(super) refusal: Option<(Code, Vec<Reason>)>,
+    /// Its colour is being warmed up; the gate comes after that.
+    pub(super) warming: Option<Warming>,
+    /// How warm it became.
+    pub(super) warmed: Vec<Warmth>,
     /// What it waits for.
     pub(super) task: Option<AbortHandle>,
 }
@@ -202,6 +208,11 @@ impl Running {
                 cut: member.cut(),
                 safe_to_kill: safe.then_some(member.colour.other()),
                 already: member.already,
+                warmup: self
+                    .warmed
+                    .iter()
+                    .find(|warmth| warmth.upstream == *member.upstream.name)
+                    .cloned(),
             }
         };
         self.members.iter().map(receipt).collect()

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio::time::sleep;
 use tokio::time::sleep_until;
 
 use crate::control::checks;
@@ -14,10 +16,13 @@ use crate::control::command::event::Event;
 use crate::control::gate;
 use crate::control::gate::Asked;
 use crate::control::promotion::SETTLE;
+use crate::control::supervisor::warm::Step;
+use crate::control::warmup;
 use crate::model::colour::Colour;
 use crate::model::pool::Pool;
 use crate::model::snapshot::Snapshot;
 use crate::model::upstream::Upstream;
+use crate::model::warmup::Repeat;
 use crate::sync::lease::CutCount;
 
 /// How often a drain looks at its pools.
@@ -33,6 +38,10 @@ pub(super) enum Done {
     Round(Serial, Vec<(Colour, Asked)>),
     /// The gate's deadline came first.
     Deadline(Serial),
+    /// The targets of a colour that is to be warmed up are well, or were not in time.
+    Well(Serial, bool),
+    /// A step of warming up.
+    Warmed(Serial, Step),
     /// The requester went away first.
     ClientGone(Serial),
     /// Something worth a look happened on the pools of a drain, or its moment has come.
@@ -56,12 +65,7 @@ pub(super) async fn round(
         sleep_until(at).await;
         probe(&members, build.as_deref()).await
     };
-    let gone = async {
-        match answer {
-            Some(answer) => answer.closed().await,
-            None => pending().await,
-        }
-    };
+    let gone = gone(answer);
     let late = async {
         match until {
             Some(until) => sleep_until(until).await,
@@ -73,6 +77,75 @@ pub(super) async fn round(
         () = gone => Done::ClientGone(serial),
         asked = probing => Done::Round(serial, asked),
         () = late => Done::Deadline(serial),
+    }
+}
+
+/// Resolves once the requester has gone; never, if there is none.
+async fn gone(answer: Option<mpsc::Sender<Event>>) {
+    match answer {
+        Some(answer) => answer.closed().await,
+        None => pending().await,
+    }
+}
+
+/// Rounds of probes until every target is well, the requester goes away or the deadline comes.
+pub(super) async fn until_well(
+    serial: Serial,
+    interval: Duration,
+    deadline: Instant,
+    members: Vec<(Upstream, Colour)>,
+    answer: Option<mpsc::Sender<Event>>,
+) -> Done {
+    let well = async {
+        loop {
+            let asked = probe(&members, None).await;
+            let asked: Vec<Asked> = asked.into_iter().map(|(_, asked)| asked).collect();
+            if gate::passed(&asked) {
+                return;
+            }
+            sleep(interval).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = gone(answer) => Done::ClientGone(serial),
+        () = well => Done::Well(serial, true),
+        () = sleep_until(deadline) => Done::Well(serial, false),
+    }
+}
+
+/// One step of warming up, on every target of every pool at once, unless the requester goes away.
+pub(super) async fn warm(
+    serial: Serial,
+    steps: Vec<(Arc<Pool>, Vec<Vec<Repeat>>)>,
+    answer: Option<mpsc::Sender<Event>>,
+) -> Done {
+    let mut results: Step = steps
+        .iter()
+        .map(|(_, targets)| vec![Vec::new(); targets.len()])
+        .collect();
+    let mut asking = JoinSet::new();
+    for (pool_at, (pool, targets)) in steps.into_iter().enumerate() {
+        for (at, repeats) in targets.into_iter().enumerate() {
+            let pool = Arc::clone(&pool);
+            asking.spawn(async move { (pool_at, at, warmup::step(&pool, at, repeats).await) });
+        }
+    }
+    let asked = async {
+        while let Some(ended) = asking.join_next().await {
+            let Ok((pool, at, took)) = ended else { continue };
+            if let Some(place) = results
+                .get_mut(pool)
+                .and_then(|targets| targets.get_mut(at))
+            {
+                *place = took;
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = gone(answer) => Done::ClientGone(serial),
+        () = asked => Done::Warmed(serial, results),
     }
 }
 

@@ -80,7 +80,8 @@ pub(super) fn log_end(running: &Running, ending: Ending, event: &Event) {
             let reasons = reasons.join("; ");
             tracing::warn!(id, upstreams, %caller, ?code, reasons, "promotion refused");
         }
-        Event::Gating { .. }
+        Event::Warming { .. }
+        | Event::Gating { .. }
         | Event::Switched { .. }
         | Event::Draining { .. }
         | Event::Drained { .. }

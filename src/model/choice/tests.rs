@@ -86,6 +86,7 @@ fn upstream(percent: &str, canary: CanarySettings) -> Upstream {
     let share = percent.parse().unwrap();
     Upstream {
         skew: None,
+        warmup: None,
         name: "app".into(),
         pools: Pools::Coloured {
             blue: pool(Colour::Blue, 1),

@@ -53,6 +53,7 @@ fn pool(upstream: &str, colour: Option<Colour>, targets: &[&str]) -> Arc<Pool> {
 fn upstream(name: &str, pools: Pools) -> Upstream {
     Upstream {
         skew: None,
+        warmup: None,
         name: name.into(),
         pools,
         health: HealthSettings::default(),

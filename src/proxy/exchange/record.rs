@@ -91,10 +91,7 @@ impl Exchange {
             place: place.unwrap_or(&self.worker.nowhere),
             attempts: self.attempts.get(),
             connect: self.connect.get(),
-            first_byte: self
-                .answered
-                .get()
-                .map(|at| at.saturating_duration_since(self.began)),
+            first_byte: self.first_byte(),
             took,
             outcome,
             fault,

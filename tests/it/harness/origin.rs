@@ -67,6 +67,7 @@ pub struct State {
     executions: Mutex<HashMap<String, usize>>,
     connections: Mutex<HashMap<usize, TcpStream>>,
     accepted: AtomicUsize,
+    served: AtomicUsize,
     listener: Mutex<Option<TcpListener>>,
     holds: Mutex<Holds>,
     changed: Condvar,
@@ -87,6 +88,8 @@ pub struct Told {
     pub endless_running: usize,
     /// The page that answers every request but the probes, whatever it asks for.
     pub page: Option<&'static str>,
+    /// The first so many requests take so long: a JVM that has just started.
+    pub cold: Option<(usize, Duration)>,
 }
 
 /// Requests that wait at `/hold`.
@@ -109,6 +112,7 @@ impl Origin {
             die_on_reuse: false,
             endless_running: 0,
             page: None,
+            cold: None,
         };
         let state = Arc::new(State {
             name: name.to_owned(),
@@ -117,6 +121,7 @@ impl Origin {
             executions: Mutex::default(),
             connections: Mutex::default(),
             accepted: AtomicUsize::new(0),
+            served: AtomicUsize::new(0),
             listener: Mutex::new(None),
             holds: Mutex::default(),
             changed: Condvar::new(),
@@ -273,6 +278,14 @@ impl State {
         let mut holds = self.holds.lock().unwrap();
         holds.killed = holds.came;
         self.changed.notify_all();
+    }
+
+    /// Takes as long as one more request does while it is cold.
+    pub fn warm_up(&self) {
+        let nth = self.served.fetch_add(1, Ordering::Relaxed);
+        if let Some((_, takes)) = self.told().cold.filter(|(cold, _)| nth < *cold) {
+            wait::pause(takes);
+        }
     }
 
     pub fn told(&self) -> Told {

@@ -17,6 +17,7 @@ use super::wait::pause;
 
 /// Answers one request.
 pub fn answer(exchange: &mut Exchange<'_>) -> io::Result<Then> {
+    exchange.state.warm_up();
     let page = exchange.state.told().page;
     let path = page.unwrap_or(exchange.head.path()).to_owned();
     match path.as_str() {
