@@ -2,6 +2,7 @@
 
 pub mod choice;
 pub mod colour;
+pub mod conduct;
 pub mod extras;
 pub mod fault;
 pub mod health;
