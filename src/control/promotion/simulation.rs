@@ -2,6 +2,8 @@
 //! prints the seed; `SEED=n cargo test --lib promotion::simulation` replays it alone.
 
 use super::*;
+use crate::model::colour::Colour;
+use crate::model::health::ProbeOutcome;
 
 const SEEDS: u64 = 5000;
 const STEPS: usize = 60;

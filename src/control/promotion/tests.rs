@@ -1,6 +1,8 @@
 //! The state machine, history by history.
 
 use super::*;
+use crate::model::colour::Colour;
+use crate::model::health::ProbeOutcome;
 
 fn plan() -> Plan {
     Plan {
