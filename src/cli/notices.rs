@@ -3,6 +3,7 @@
 use crate::cli::screen::Line;
 use crate::cli::screen::Tone;
 use crate::cli::screen::span;
+use crate::cli::verdict;
 use crate::cli::words;
 use crate::control::command::event::Event;
 use crate::control::command::event::Notice;
@@ -44,6 +45,12 @@ fn happened(event: &Event) -> (Tone, String) {
             (Tone::Warn, format!("{cut} cut at the drain deadline"))
         }
         Event::Reopened { .. } => (Tone::Warn, "taken back".to_owned()),
+        Event::Baking { colours, left_seconds } => {
+            (Tone::Plain, verdict::counts(colours, *left_seconds))
+        }
+        Event::Verdict(verdict) => (verdict::tone(verdict), verdict::told(verdict)),
+        Event::Reverted { .. } => (Tone::Bad, "judged bad, and reverted".to_owned()),
+        Event::Frozen { .. } => (Tone::Bad, "judged bad, traffic stays".to_owned()),
         Event::Refused { reasons, .. } => {
             let reasons: Vec<&str> = reasons.iter().map(|reason| reason.what.as_str()).collect();
             (Tone::Bad, format!("refused: {}", reasons.join("; ")))

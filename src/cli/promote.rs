@@ -65,6 +65,8 @@ pub async fn promote(hand: &mut Hand<'_>, args: PromoteArgs) -> Result<u8, Stopp
         build: args.build,
         dry_run: args.dry_run,
         force: args.manner.force,
+        bake: args.bake,
+        on_fail: args.on_fail.map(|on_fail| on_fail.to_string()),
     };
     run(hand, "/v1/promote", &request, course).await
 }
@@ -187,7 +189,11 @@ fn print(hand: &mut Hand<'_>, course: &mut Course, event: &Event) {
                 hand.complain(&story::refusal(*code, reason), reason.hint.as_deref());
             }
         }
-        Event::Drained { receipts } | Event::Cut { receipts } | Event::Reopened { receipts } => {
+        Event::Drained { receipts }
+        | Event::Cut { receipts }
+        | Event::Reopened { receipts }
+        | Event::Reverted { receipts }
+        | Event::Frozen { receipts } => {
             receipts
                 .iter()
                 .for_each(|receipt| print_receipt(hand, receipt));
@@ -195,6 +201,8 @@ fn print(hand: &mut Hand<'_>, course: &mut Course, event: &Event) {
         Event::Gating { .. }
         | Event::Switched { .. }
         | Event::Draining { .. }
+        | Event::Baking { .. }
+        | Event::Verdict(_)
         | Event::WouldSwitch { .. }
         | Event::Guarded { .. }
         | Event::Probe { .. }

@@ -9,6 +9,7 @@ use http::HeaderName;
 use ipnet::IpNet;
 
 use crate::config::numbers::Mode;
+use crate::config::numbers::OrNone;
 use crate::config::numbers::RateOrOff;
 use crate::config::numbers::Size;
 use crate::config::numbers::SizeOrUnlimited;
@@ -29,6 +30,7 @@ use crate::config::words::Prefix;
 use crate::config::words::ProbeHost;
 use crate::config::words::ProbePath;
 use crate::model::colour::Colour;
+use crate::model::on_fail::OnFail;
 use crate::model::route::HostRule;
 use crate::model::settings::LogDestination;
 use crate::model::settings::LogFormat;
@@ -194,6 +196,12 @@ sections! {
             gate_timeout: Parsed<Duration> = "100s",
             /// How long the retired colour may finish its requests before they are cut.
             drain_timeout: Parsed<Duration> = "30s",
+            /// How long the new colour is compared with the one it replaced, and taken back if it is worse; 0s: it is not.
+            bake: Parsed<OrNone> = "0s",
+            /// What becomes of a release that is judged bad: revert, freeze or notify.
+            on_fail: Parsed<OnFail> = "revert",
+            /// How long after a promote the retired colour stays ready and is not to be stopped.
+            hold: Parsed<OrNone> = "0s",
         }
     }
 

@@ -1,6 +1,7 @@
 //! One promotion as a pure state machine: events and the time go in, what to do next comes out.
 //! It knows no task, no socket and no clock, so that a simulation can walk it through any history.
 
+mod bake;
 mod tally;
 mod words;
 
@@ -9,13 +10,16 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::control::command::event::Reason;
+use crate::control::promotion::bake::Bake;
 use crate::control::promotion::tally::Tally;
+use crate::model::on_fail::OnFail;
 
 pub(crate) use crate::control::promotion::tally::in_words;
 pub use crate::control::promotion::words::Action;
 pub use crate::control::promotion::words::Answer;
 pub use crate::control::promotion::words::Ending;
 pub use crate::control::promotion::words::Input;
+pub use crate::control::promotion::words::Judgement;
 
 /// How long a drain that has cut waits for the cut requests to let go.
 pub const SETTLE: Duration = Duration::from_secs(2);
@@ -38,6 +42,10 @@ pub struct Plan {
     pub gate_timeout: Duration,
     /// From the switch until what is left on the retired colour is cut.
     pub drain_timeout: Duration,
+    /// From the switch on, how long the new colour is judged; zero: it is not.
+    pub bake: Duration,
+    /// What becomes of it if it is judged bad.
+    pub on_fail: OnFail,
     /// How many upstreams it changes.
     pub members: usize,
 }
@@ -64,6 +72,7 @@ pub struct Promotion {
     rounds: u32,
     tally: Tally,
     reopened: usize,
+    bake: Bake,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,8 +80,16 @@ enum State {
     New,
     Gating,
     Publishing,
-    Draining { deadline: Instant },
-    Cutting { until: Instant },
+    Draining {
+        deadline: Instant,
+    },
+    Cutting {
+        until: Instant,
+    },
+    /// The drain is over, with this ending; the bake is not.
+    Baking {
+        ending: Ending,
+    },
     Done,
 }
 
@@ -87,6 +104,7 @@ impl Promotion {
             rounds: 0,
             tally: Tally::default(),
             reopened: 0,
+            bake: Bake::None,
         }
     }
 
@@ -103,13 +121,21 @@ impl Promotion {
         matches!(self.state, State::Draining { .. } | State::Cutting { .. })
     }
 
+    /// Whether the switch is done, and not yet all that follows it.
+    #[must_use]
+    pub fn is_switched(&self) -> bool {
+        self.is_draining() || matches!(self.state, State::Baking { .. })
+    }
+
     /// When its drain ends by force, while it drains.
     #[must_use]
     pub fn drain_deadline(&self) -> Option<Instant> {
         match self.state {
             State::Draining { deadline } => Some(deadline),
             State::Cutting { until } => Some(until),
-            State::New | State::Gating | State::Publishing | State::Done => None,
+            State::New | State::Gating | State::Publishing | State::Baking { .. } | State::Done => {
+                None
+            }
         }
     }
 
@@ -127,12 +153,17 @@ impl Promotion {
 
     /// Takes in what happened and says what to do next.
     pub fn step(&mut self, input: Input<'_>, now: Instant) -> Action {
+        if let Some(action) = self.judge(input) {
+            return action;
+        }
         match self.state {
             State::New => self.begin(input, now),
             State::Gating => self.gate(input, now),
             State::Publishing => self.published(input, now),
             State::Draining { deadline } => self.drain(input, deadline, now),
             State::Cutting { until } => self.settle(input, until, now),
+            State::Baking { .. } if matches!(input, Input::Reopened) => self.reopen_baking(),
+            State::Baking { .. } => Action::Ignore,
             State::Done => Action::Ignore,
         }
     }
@@ -152,7 +183,9 @@ impl Promotion {
                 | Input::Published
                 | Input::NotPublished
                 | Input::Look { .. }
-                | Input::Reopened,
+                | Input::Reopened
+                | Input::Judged(_)
+                | Input::NotReverted,
                 _,
             ) => Action::Ignore,
         }
@@ -167,7 +200,9 @@ impl Promotion {
             | Input::Published
             | Input::NotPublished
             | Input::Look { .. }
-            | Input::Reopened => Action::Ignore,
+            | Input::Reopened
+            | Input::Judged(_)
+            | Input::NotReverted => Action::Ignore,
         }
     }
 
@@ -197,14 +232,19 @@ impl Promotion {
     fn published(&mut self, input: Input<'_>, now: Instant) -> Action {
         match input {
             Input::Published if self.plan.purpose == Purpose::Canary => self.end(Ending::Shared),
-            Input::Published => self.start_drain(now),
+            Input::Published => {
+                self.start_bake(now);
+                self.start_drain(now)
+            }
             Input::NotPublished => self.end(Ending::Refused),
             Input::Begin
             | Input::Round(_)
             | Input::Deadline
             | Input::ClientGone
             | Input::Look { .. }
-            | Input::Reopened => Action::Ignore,
+            | Input::Reopened
+            | Input::Judged(_)
+            | Input::NotReverted => Action::Ignore,
         }
     }
 
@@ -237,7 +277,9 @@ impl Promotion {
             | Input::Deadline
             | Input::ClientGone
             | Input::Published
-            | Input::NotPublished => Action::Ignore,
+            | Input::NotPublished
+            | Input::Judged(_)
+            | Input::NotReverted => Action::Ignore,
         }
     }
 
@@ -255,16 +297,33 @@ impl Promotion {
             | Input::Deadline
             | Input::ClientGone
             | Input::Published
-            | Input::NotPublished => Action::Ignore,
+            | Input::NotPublished
+            | Input::Judged(_)
+            | Input::NotReverted => Action::Ignore,
         }
     }
 
     fn reopen(&mut self, until: Instant, now: Instant) -> Action {
         self.reopened += 1;
         if self.reopened >= self.plan.members {
-            return self.end(Ending::Reopened);
+            return self.taken_back();
         }
         Action::Watch { until, known: None, not_before: now }
+    }
+
+    fn reopen_baking(&mut self) -> Action {
+        self.reopened += 1;
+        if self.reopened >= self.plan.members {
+            return self.taken_back();
+        }
+        self.state = State::Baking { ending: Ending::Reopened };
+        Action::Ignore
+    }
+
+    /// By the verdict, or by somebody.
+    fn taken_back(&mut self) -> Action {
+        let judged = self.bake == Bake::Reverting;
+        self.end(if judged { Ending::Reverted } else { Ending::Reopened })
     }
 
     fn end_drain(&mut self, left: usize, cut: usize) -> Action {
@@ -273,6 +332,10 @@ impl Promotion {
             (0, ..) => Ending::Cut,
             _ => Ending::Reopened,
         };
+        if self.bake.is_open() {
+            self.state = State::Baking { ending };
+            return Action::Bake;
+        }
         self.end(ending)
     }
 

@@ -6,6 +6,7 @@ pub mod conduct;
 pub mod extras;
 pub mod fault;
 pub mod health;
+pub mod on_fail;
 pub mod orders;
 pub mod pool;
 pub mod problem;

@@ -14,6 +14,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::model::colour::Colour;
+use crate::model::on_fail::OnFail;
 use crate::model::route::HostRule;
 use crate::model::target::Address;
 
@@ -160,6 +161,12 @@ pub struct PromotionSettings {
     pub gate_timeout: Duration,
     /// How long the retired colour may finish its requests before they are cut.
     pub drain_timeout: Duration,
+    /// How long the new colour is compared with the one it replaced; zero: it is not.
+    pub bake: Duration,
+    /// What becomes of a release that is judged bad.
+    pub on_fail: OnFail,
+    /// How long after a promote the retired colour is not to be stopped.
+    pub hold: Duration,
 }
 
 /// Every timeout, resolved.
@@ -336,7 +343,13 @@ impl Default for HealthSettings {
 
 impl Default for PromotionSettings {
     fn default() -> Self {
-        Self { gate_timeout: Duration::from_secs(100), drain_timeout: Duration::from_secs(30) }
+        Self {
+            gate_timeout: Duration::from_secs(100),
+            drain_timeout: Duration::from_secs(30),
+            bake: Duration::ZERO,
+            on_fail: OnFail::Revert,
+            hold: Duration::ZERO,
+        }
     }
 }
 

@@ -55,3 +55,4 @@ mod timeouts;
 mod tls;
 mod tls_hostile;
 mod upgrade;
+mod verdict;

@@ -221,6 +221,9 @@ fn promotion(field: &Field<written::Promotion>) -> PromotionSettings {
     if let Some(written) = field.good() {
         set(&written.gate_timeout, &mut promotion.gate_timeout);
         set(&written.drain_timeout, &mut promotion.drain_timeout);
+        promotion.bake = word(&written.bake).map_or(promotion.bake, |bake| bake.0);
+        set(&written.on_fail, &mut promotion.on_fail);
+        promotion.hold = word(&written.hold).map_or(promotion.hold, |hold| hold.0);
     }
     promotion
 }

@@ -4,6 +4,8 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::control::command::Code;
+use crate::control::command::verdict::Baking;
+use crate::control::command::verdict::Verdict;
 use crate::model::colour::Colour;
 use crate::model::orders::Order;
 use crate::model::problem::Problem;
@@ -41,6 +43,26 @@ pub enum Event {
     /// The colour that drained was made live again: nothing is safe to kill. Last.
     Reopened {
         /// One an upstream, `safe_to_kill` being null.
+        receipts: Vec<Receipt>,
+    },
+    /// The new colour is being judged.
+    Baking {
+        /// One an upstream.
+        colours: Vec<Baking>,
+        /// Until the verdict, at the latest.
+        left_seconds: f64,
+    },
+    /// What the bake of one upstream has come to.
+    Verdict(Verdict),
+    /// The new colour was judged bad, and the old one was made live again: nothing is safe to kill.
+    /// Last.
+    Reverted {
+        /// One an upstream; `colour` is the one that is live again.
+        receipts: Vec<Receipt>,
+    },
+    /// The new colour was judged bad, and traffic stays: nothing is safe to kill. Last.
+    Frozen {
+        /// One an upstream.
         receipts: Vec<Receipt>,
     },
     /// Nothing has changed. Last.
@@ -204,6 +226,12 @@ pub struct Receipt {
     /// The colour was live before the command came.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub already: bool,
+    /// What the bake has come to, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+    /// Until when the retired colour is not to be stopped: RFC 3339, UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_until: Option<String>,
 }
 
 /// What had to be ended at the drain's deadline.
@@ -223,11 +251,13 @@ impl Event {
         match self {
             Self::Drained { .. } | Self::WouldSwitch { .. } | Self::Canary { .. } => Some(0),
             Self::Cut { .. } => Some(3),
-            Self::Reopened { .. } => Some(6),
+            Self::Reopened { .. } | Self::Reverted { .. } | Self::Frozen { .. } => Some(6),
             Self::Refused { code, .. } => Some(code.exit_code()),
             Self::Gating { .. }
             | Self::Switched { .. }
             | Self::Draining { .. }
+            | Self::Baking { .. }
+            | Self::Verdict(_)
             | Self::Guarded { .. }
             | Self::Probe { .. }
             | Self::Ejection { .. }
@@ -253,6 +283,8 @@ mod tests {
             cut: Cut::default(),
             safe_to_kill: Some(Colour::Blue),
             already: false,
+            verdict: None,
+            held_until: None,
         };
         let line = serde_json::to_string(&Event::Drained { receipts: vec![receipt] }).unwrap();
         assert_eq!(

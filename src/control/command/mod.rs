@@ -5,6 +5,7 @@ pub mod canary;
 pub mod event;
 pub mod maintenance;
 pub mod status;
+pub mod verdict;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -43,6 +44,12 @@ pub struct Promote {
     /// Skip the gate.
     #[serde(default, skip_serializing_if = "is_false")]
     pub force: bool,
+    /// How long the new colour is judged after the switch; absent: `promotion.bake`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bake: Option<String>,
+    /// What becomes of it if it is judged bad; absent: `promotion.on_fail`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_fail: Option<String>,
 }
 
 /// `POST /v1/rollback`: promote the colour that was live before, with a gate of one round.
@@ -92,6 +99,9 @@ pub struct Guard {
     /// The upstream; absent: the only promotable one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream: Option<String>,
+    /// Although the colour is held for a way back.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub ignore_hold: bool,
 }
 
 /// The answer to [`Probe`].

@@ -31,6 +31,21 @@ pub enum Input<'a> {
     },
     /// The retired colour of one more upstream was made live again.
     Reopened,
+    /// The bake has come to this.
+    Judged(Judgement),
+    /// Asked to [`Action::Revert`], the supervisor could not; nothing has changed.
+    NotReverted,
+}
+
+/// What a bake has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judgement {
+    /// Nothing speaks against the new colour, and enough was seen.
+    Passed,
+    /// The new colour is worse.
+    Failed,
+    /// Too little was seen.
+    Inconclusive,
 }
 
 /// One target's answer in one round.
@@ -72,6 +87,11 @@ pub enum Action {
         /// When to stop waiting for it.
         until: Instant,
     },
+    /// The drain is over; wait for what comes of the bake.
+    Bake,
+    /// Make the retired colours live again, and then say [`Input::Reopened`] for each, or
+    /// [`Input::NotReverted`].
+    Revert,
     /// Over, with this verdict.
     End(Ending),
     /// Nothing: the event came too late to matter.
@@ -93,8 +113,12 @@ pub enum Ending {
     Drained,
     /// Switched, and what was left at the deadline has been ended by force, as far as it let itself.
     Cut,
-    /// Switched, and switched back before the drain was over.
+    /// Switched, and switched back before the drain or the bake was over.
     Reopened,
+    /// Switched, judged bad, and switched back.
+    Reverted,
+    /// Switched and judged bad, and traffic stays: so it was wished, or there was no way back.
+    Frozen,
 }
 
 impl Ending {
@@ -103,9 +127,13 @@ impl Ending {
     pub fn is_safe_to_kill(self, left: usize) -> bool {
         match self {
             Self::Drained | Self::Cut => left == 0,
-            Self::Refused | Self::Cancelled | Self::WouldSwitch | Self::Shared | Self::Reopened => {
-                false
-            }
+            Self::Refused
+            | Self::Cancelled
+            | Self::WouldSwitch
+            | Self::Shared
+            | Self::Reopened
+            | Self::Reverted
+            | Self::Frozen => false,
         }
     }
 }

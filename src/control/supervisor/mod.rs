@@ -1,6 +1,7 @@
 //! The one task that may publish. It owns the snapshot, the journal, the checks, the listeners and
 //! every promotion under way, and takes one command at a time; what takes long runs beside it.
 
+mod bakes;
 mod canary;
 mod guards;
 pub mod handle;
@@ -16,6 +17,7 @@ mod start;
 mod switch;
 mod tasks;
 mod telling;
+mod trial;
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -42,6 +44,7 @@ use crate::control::journal::Journal;
 use crate::control::journal::Memory;
 use crate::control::promotion::Input;
 use crate::control::status::Board;
+use crate::control::supervisor::bakes::Bakes;
 use crate::control::supervisor::guards::Held;
 use crate::control::supervisor::handle::Ask;
 use crate::control::supervisor::handle::Cause;
@@ -90,6 +93,7 @@ pub struct Supervisor {
     next_serial: Serial,
     /// Promotions whose retired colour has just been made live again.
     taken_back: Vec<Serial>,
+    bakes: Bakes,
     guards: Vec<Held>,
     /// Pools that a reload replaced and that may still have work.
     leftovers: Vec<Arc<Pool>>,
@@ -113,6 +117,7 @@ impl Supervisor {
         let (mut graceful, mut now) = (stopping.clone(), stopping);
         self.tasks.spawn(tasks::first_round(self.snapshots.load()));
         while !(self.stopping && self.running.is_empty()) {
+            let baking = self.is_baking();
             tokio::select! {
                 biased;
                 () = now.reached(Stage::Now) => break,
@@ -122,6 +127,7 @@ impl Supervisor {
                 }
                 Some(ask) = self.asks.recv() => self.take(ask).await,
                 Some(flip) = self.flips.recv() => self.flipped(flip),
+                look = self.bakes.due(baking) => self.bakes_due(look).await,
                 () = Self::order_over(&self.memory) => self.expire().await,
                 () = changed(&mut self.watch) => self.waiting.push((Cause::Watch, None)),
             }
@@ -245,12 +251,13 @@ impl Supervisor {
         let gating: Vec<Serial> = self
             .running
             .iter()
-            .filter(|(_, running)| !running.machine.is_draining())
+            .filter(|(_, running)| !running.machine.is_switched())
             .map(|(serial, _)| *serial)
             .collect();
         for serial in gating {
             self.cancel_for_stop(serial).await;
         }
+        self.end_bakes().await;
     }
 
     /// The one place that publishes: `snapshot` is what every request decides on from here.

@@ -83,6 +83,11 @@ impl Supervisor {
         caller: Caller,
     ) -> Result<EventStream, Refusal> {
         self.may_start(&wish)?;
+        Ok(self.set_out(wish, caller).await)
+    }
+
+    /// Starts a promotion that nothing stands in the way of.
+    pub(super) async fn set_out(&mut self, wish: Wish, caller: Caller) -> EventStream {
         let members: Vec<Member> = wish
             .members
             .iter()
@@ -98,7 +103,7 @@ impl Supervisor {
         let generation = self.snapshots.load().generation;
         if plan.purpose == Purpose::Already {
             if !wish.wait {
-                return Ok(only(Event::Switched { generation }));
+                return only(Event::Switched { generation });
             }
             plan.drain_timeout = self.drains_until(&members, plan.started) + 2 * SETTLE;
         }
@@ -117,6 +122,10 @@ impl Supervisor {
             generation,
             last_round: Vec::new(),
             refusal: None,
+            holds_old: !wish.is_back,
+            told: plan.started,
+            trials: Vec::new(),
+            verdicts: Vec::new(),
             task: None,
             machine: Promotion::new(plan),
         };
@@ -125,7 +134,7 @@ impl Supervisor {
         self.next_serial += 1;
         self.running.insert(serial, running);
         self.drive(serial, Input::Begin).await;
-        Ok(EventStream { events })
+        EventStream { events }
     }
 
     /// How long the drains that still run on what these members retired may take.
@@ -245,8 +254,9 @@ impl Supervisor {
                 self.watch(serial, &mut running, until, None, until);
             }
             Action::End(ending) => return self.end(&mut running, ending),
-            // `Publish` was answered above, and the machine does not ask for it twice.
-            Action::Ignore | Action::Publish => {}
+            // `Publish` was answered above, and the machine does not ask for it twice; who looks at the
+            // bakes sees what else is to be done.
+            Action::Ignore | Action::Publish | Action::Bake | Action::Revert => {}
         }
         self.running.insert(serial, running);
     }
@@ -275,14 +285,18 @@ impl Supervisor {
     }
 
     fn end(&mut self, running: &mut Running, ending: Ending) {
+        let mut receipts = running.receipts(ending);
+        self.complete(running, ending, &mut receipts);
         let event = match ending {
             Ending::Refused => telling::refused(running, Code::Gate),
             Ending::Cancelled => telling::refused(running, Code::TakenBack),
             Ending::WouldSwitch => telling::would_switch(running),
             Ending::Shared => telling::shared(running),
-            Ending::Drained => Event::Drained { receipts: running.receipts(ending) },
-            Ending::Cut => Event::Cut { receipts: running.receipts(ending) },
-            Ending::Reopened => Event::Reopened { receipts: running.receipts(ending) },
+            Ending::Drained => Event::Drained { receipts },
+            Ending::Cut => Event::Cut { receipts },
+            Ending::Reopened => Event::Reopened { receipts },
+            Ending::Reverted => Event::Reverted { receipts },
+            Ending::Frozen => Event::Frozen { receipts },
         };
         self.measure_end(running, ending);
         self.keep_deadlines(running);
@@ -314,6 +328,13 @@ fn plan(wish: &Wish, members: &[Member]) -> Plan {
     let longest = |of: fn(&Member) -> Duration| members.iter().map(of).max().unwrap_or_default();
     let gate = || longest(|member| member.upstream.promotion.gate_timeout);
     let drain = || longest(|member| member.upstream.promotion.drain_timeout);
+    let bake = || longest(|member| member.upstream.promotion.bake);
+    let stays = members.iter().all(Member::ends_canary);
+    let bake = if wish.is_back || stays { Duration::ZERO } else { wish.bake.unwrap_or_else(bake) };
+    let mut changing = members.iter().filter(|member| !member.already);
+    let own_on_fail = changing
+        .next()
+        .map(|member| member.upstream.promotion.on_fail);
     Plan {
         purpose,
         started: Instant::now(),
@@ -321,6 +342,8 @@ fn plan(wish: &Wish, members: &[Member]) -> Plan {
         interval: longest(|member| member.upstream.health.interval),
         gate_timeout: wish.gate_timeout.unwrap_or_else(gate),
         drain_timeout: wish.drain_timeout.unwrap_or_else(drain),
+        bake,
+        on_fail: wish.on_fail.or(own_on_fail).unwrap_or_default(),
         members: members.len(),
     }
 }

@@ -93,6 +93,7 @@ pub(super) fn busy_promotion(
     let phase = match phase {
         Phase::Gating => "gating",
         Phase::Draining => "draining",
+        Phase::Baking => "baking",
     };
     let detail =
         format!("{upstream}: a promotion of {colour} by {caller} is {phase} since {since}");

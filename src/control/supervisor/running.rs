@@ -16,6 +16,7 @@ use crate::control::command::event::Receipt;
 use crate::control::command::event::TargetReport;
 use crate::control::command::status::Phase;
 use crate::control::command::status::PromotionStatus;
+use crate::control::command::verdict::Verdict;
 use crate::control::events;
 use crate::control::events::Bus;
 use crate::control::promotion::Ending;
@@ -23,6 +24,7 @@ use crate::control::promotion::Promotion;
 use crate::control::promotion::Purpose;
 use crate::control::supervisor::handle::Caller;
 use crate::control::supervisor::tasks;
+use crate::control::supervisor::trial::Trial;
 use crate::model::colour::Colour;
 use crate::model::pool::Pool;
 use crate::model::split::Share;
@@ -58,6 +60,14 @@ pub(super) struct Running {
     pub(super) last_round: Vec<TargetReport>,
     /// Why it is refused, where the supervisor knows better than the gate.
     pub(super) refusal: Option<(Code, Vec<Reason>)>,
+    /// The retired colour may be held for a while: it is no way back.
+    pub(super) holds_old: bool,
+    /// When it was last told how the bake is doing.
+    pub(super) told: Instant,
+    /// The colours that are being judged.
+    pub(super) trials: Vec<Trial>,
+    /// What that has come to.
+    pub(super) verdicts: Vec<Verdict>,
     /// What it waits for.
     pub(super) task: Option<AbortHandle>,
 }
@@ -202,6 +212,8 @@ impl Running {
                 cut: member.cut(),
                 safe_to_kill: safe.then_some(member.colour.other()),
                 already: member.already,
+                verdict: None,
+                held_until: None,
             }
         };
         self.members.iter().map(receipt).collect()
@@ -212,7 +224,8 @@ impl Running {
         let promoting = self.colour().filter(|_| self.canary.is_none());
         bus.tell_of(&self.id, self.names(), promoting, event.clone());
         let Some(answer) = &self.answer else { return };
-        let verdict = event.exit_code().is_some() || matches!(event, Event::Switched { .. });
+        let verdict = event.exit_code().is_some()
+            || matches!(event, Event::Switched { .. } | Event::Verdict(_));
         if verdict || answer.capacity() > KEPT_FOR_THE_VERDICT {
             // The error says that nobody listens any more; the promotion does not depend on it.
             drop(answer.try_send(event.clone()));
@@ -224,6 +237,7 @@ impl Running {
         let phase = match (self.machine.is_gating(), self.machine.is_draining()) {
             (true, _) => Phase::Gating,
             (false, true) if self.machine.plan().purpose == Purpose::Change => Phase::Draining,
+            (false, false) if self.machine.is_switched() => Phase::Baking,
             (false, _) => return None,
         };
         let member = self

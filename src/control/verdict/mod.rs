@@ -25,6 +25,8 @@
 //! requests as should be (of the median: one and a half times).
 
 mod exact;
+pub mod history;
+pub mod pulse;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

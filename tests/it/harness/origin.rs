@@ -22,6 +22,7 @@ use socket2::SockRef;
 use super::config;
 use super::http::Head;
 use super::serve;
+use super::sick::Sick;
 use super::wait;
 
 /// How the health path answers.
@@ -87,6 +88,10 @@ pub struct Told {
     pub endless_running: usize,
     /// The page that answers every request but the probes, whatever it asks for.
     pub page: Option<&'static str>,
+    /// What is wrong with it.
+    pub sick: Option<Sick>,
+    /// Requests that it was sick for.
+    pub sick_requests: usize,
 }
 
 /// Requests that wait at `/hold`.
@@ -109,6 +114,8 @@ impl Origin {
             die_on_reuse: false,
             endless_running: 0,
             page: None,
+            sick: None,
+            sick_requests: 0,
         };
         let state = Arc::new(State {
             name: name.to_owned(),
