@@ -45,12 +45,11 @@ fn happened(event: &Event) -> (Tone, String) {
             (Tone::Warn, format!("{cut} cut at the drain deadline"))
         }
         Event::Reopened { .. } => (Tone::Warn, "taken back".to_owned()),
-        Event::Baking { colours, left_seconds } => {
-            (Tone::Plain, verdict::counts(colours, *left_seconds))
+        Event::Baking { colours, left_seconds: left } => {
+            (Tone::Plain, verdict::counts(colours, *left))
         }
         Event::Verdict(verdict) => (verdict::tone(verdict), verdict::told(verdict)),
-        Event::Reverted { .. } => (Tone::Bad, "judged bad, and reverted".to_owned()),
-        Event::Frozen { .. } => (Tone::Bad, "judged bad, traffic stays".to_owned()),
+        Event::Reverted { .. } | Event::Frozen { .. } => verdict::ended(event),
         Event::Refused { reasons, .. } => {
             let reasons: Vec<&str> = reasons.iter().map(|reason| reason.what.as_str()).collect();
             (Tone::Bad, format!("refused: {}", reasons.join("; ")))

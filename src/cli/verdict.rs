@@ -3,6 +3,7 @@
 use crate::cli::screen::Line;
 use crate::cli::screen::Tone;
 use crate::cli::screen::line as one_line;
+use crate::control::command::event::Event;
 use crate::control::command::event::Receipt;
 use crate::control::command::verdict::Baking;
 use crate::control::command::verdict::Counted;
@@ -58,6 +59,14 @@ pub fn told(verdict: &Verdict) -> String {
         "{colour} {result}: {what}{route}: {new}, {} {old}{p}; after {requests} requests, {seconds:.1} s",
         colour.other()
     )
+}
+
+/// What became of a release that was judged bad, in a line of `events`.
+#[must_use]
+pub fn ended(event: &Event) -> (Tone, String) {
+    let reverted = matches!(event, Event::Reverted { .. });
+    let what = if reverted { "judged bad, and reverted" } else { "judged bad, traffic stays" };
+    (Tone::Bad, what.to_owned())
 }
 
 /// How it is printed.

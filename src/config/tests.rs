@@ -16,6 +16,7 @@ use crate::config::read::Known;
 use crate::config::schema;
 use crate::config::written;
 use crate::model::colour::Colour;
+use crate::model::on_fail::OnFail;
 use crate::model::settings::Limits;
 use crate::model::settings::LogDestination;
 use crate::model::settings::LogFormat;
@@ -43,12 +44,13 @@ const EVERYTHING: &str = r#"{
         "path": "/health?x=1", "expect": [200, "202-204"], "interval": "500ms", "timeout": "1s",
         "rise": 2, "fall": 4, "host": "www.example.com", "build_header": "X-Build"
       },
-      "promotion": {"gate_timeout": "2m", "drain_timeout": "1h"},
       "canary": {
         "sticky": "cookie", "cookie": "who",
         "pins": [{"header": "X-Tester", "value": 1}, {"cookie": "t", "value": "no", "colour": "blue"}]
       },
       "preview": {"host": "Preview.example.com"},
+      "promotion": {"gate_timeout": "2m", "drain_timeout": "1h", "bake": "5m", "on_fail": "freeze",
+                    "hold": "10m"},
       "timeouts": {"response": "9s"}
     },
     "plain": {"targets": ["10.0.0.2:80"]}
@@ -248,6 +250,8 @@ fn check_upstream_and_listener(all: &Settings) {
     assert_eq!((app.canary.sticky, &*app.canary.cookie), (Sticky::Cookie, "who"));
     assert_eq!(app.canary.pins[1].colour, Some(Colour::Blue));
     assert_eq!(app.preview.host.as_deref(), Some("preview.example.com"));
+    assert_eq!((app.promotion.bake.as_secs(), app.promotion.hold.as_secs()), (300, 600));
+    assert_eq!(app.promotion.on_fail, OnFail::Freeze);
     let certificate = &all.listeners[1].tls.as_ref().unwrap()[0];
     assert_eq!(certificate.cert, Path::new("/etc/proxyd/a.pem"));
     assert_eq!(certificate.key, Path::new("/keys/a.pem"));

@@ -153,7 +153,7 @@ impl Promotion {
 
     /// Takes in what happened and says what to do next.
     pub fn step(&mut self, input: Input<'_>, now: Instant) -> Action {
-        if let Some(action) = self.judge(input) {
+        if let Some(action) = self.judge(input, now) {
             return action;
         }
         match self.state {

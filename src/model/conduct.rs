@@ -102,12 +102,9 @@ impl Conduct {
     #[must_use]
     pub fn read(&self) -> Reading {
         let mut reading = Reading::new();
-        for worker in &self.workers {
-            for (route, cell) in worker.0.iter().enumerate() {
-                if let Some(cell) = cell.get() {
-                    reading.entry(route).or_default().add_cell(cell);
-                }
-            }
+        let all = self.workers.iter().flat_map(|own| own.0.iter().enumerate());
+        for (route, cell) in all.filter_map(|(route, cell)| Some((route, cell.get()?))) {
+            reading.entry(route).or_default().add_cell(cell);
         }
         reading
     }

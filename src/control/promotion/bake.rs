@@ -57,12 +57,12 @@ impl Promotion {
     }
 
     /// What is the bake's alone; `None` leaves it to the drain.
-    pub(super) fn judge(&mut self, input: Input<'_>) -> Option<Action> {
+    pub(super) fn judge(&mut self, input: Input<'_>, now: Instant) -> Option<Action> {
         if !self.is_switched() {
             return None;
         }
         match (input, self.bake) {
-            (Input::Judged(judgement), Bake::Until(_)) => Some(self.judged(judgement)),
+            (Input::Judged(judgement), Bake::Until(_)) => Some(self.judged(judgement, now)),
             (Input::NotReverted, Bake::Reverting) => {
                 self.bake = Bake::Over(Judgement::Failed);
                 Some(self.end(Ending::Frozen))
@@ -72,7 +72,7 @@ impl Promotion {
         }
     }
 
-    fn judged(&mut self, judgement: Judgement) -> Action {
+    fn judged(&mut self, judgement: Judgement, now: Instant) -> Action {
         if judgement == Judgement::Failed {
             match self.plan.on_fail {
                 OnFail::Revert => {
@@ -88,6 +88,8 @@ impl Promotion {
         }
         self.bake = Bake::Over(judgement);
         match self.state {
+            // Exceptions may have used it until now: it is shut and looked at once more.
+            State::Baking { ending: Ending::Drained } => self.start_drain(now),
             State::Baking { ending } => self.end(ending),
             State::New
             | State::Gating

@@ -73,7 +73,9 @@ fn play(seed: u64) -> Ending {
 fn finish(promotion: &mut Promotion, referee: &mut Referee, mut now: Instant) -> Ending {
     let empty = Input::Look { in_flight: 0, cut: 0 };
     let judged = Input::Judged(Judgement::Inconclusive);
-    for input in [Input::NotReverted, Input::Published, Input::Deadline, empty, empty, judged] {
+    for input in
+        [Input::NotReverted, Input::Published, Input::Deadline, empty, empty, judged, empty]
+    {
         now += Duration::from_secs(200);
         // The supervisor reports a publish only where it was asked for one.
         if matches!(input, Input::Published) && (!referee.asked_to_publish || referee.published) {

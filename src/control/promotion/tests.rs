@@ -200,7 +200,8 @@ fn a_promotion_is_over_when_it_has_drained_and_baked() {
     assert_eq!(promotion.bakes_until(), Some(now + Duration::from_secs(60)));
     assert_eq!(promotion.step(empty, now), Action::Bake);
     assert!(promotion.is_switched() && !promotion.is_draining());
-    assert_eq!(promotion.step(passed, now), Action::End(Ending::Drained));
+    assert!(matches!(promotion.step(passed, now), Action::Watch { .. }), "shut, and looked at");
+    assert_eq!(promotion.step(empty, now), Action::End(Ending::Drained));
 
     let mut promotion = baked_from(now, OnFail::Revert);
     assert_eq!(promotion.step(passed, now), Action::Ignore);

@@ -17,6 +17,7 @@ use crate::control::command::verdict::Outcome;
 use crate::control::command::verdict::Verdict;
 use crate::control::events;
 use crate::control::events::Bus;
+use crate::control::journal::Memory;
 use crate::control::promotion::Ending;
 use crate::control::promotion::Input;
 use crate::control::promotion::Judgement;
@@ -209,7 +210,7 @@ impl Supervisor {
         let obstacle = back
             .iter()
             .find_map(|(upstream, colour)| self.obstacle(upstream, *colour, dead));
-        let (caller, id) = (running.caller.clone(), running.id.clone());
+        let (caller, id) = (running.caller, running.id.clone());
         if let Some(why) = obstacle {
             self.not_reverted(serial, &why).await;
             return;
@@ -305,6 +306,17 @@ impl Supervisor {
 }
 
 impl Running {
+    /// Takes in which of the colours that it retired are held.
+    pub(super) fn hear_what_is_held(&mut self, memory: &Memory) {
+        let now = SystemTime::now();
+        for member in &mut self.members {
+            let orders = memory.orders.get(&*member.upstream.name);
+            let held = orders.and_then(|orders| orders.held.as_ref());
+            let ours = |held: &Held| held.colour == member.colour.other() && held.until > now;
+            member.held = held.is_some_and(ours);
+        }
+    }
+
     /// The verdicts, if it is time for them. Tells how it is doing now and then.
     fn verdicts_due(&mut self, snapshot: &Snapshot, bus: &Bus) -> Option<Vec<Verdict>> {
         let until = self.machine.bakes_until()?;

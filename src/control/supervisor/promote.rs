@@ -36,6 +36,7 @@ use crate::control::supervisor::running::Member;
 use crate::control::supervisor::running::Running;
 use crate::control::supervisor::running::ends_canary;
 use crate::control::supervisor::tasks;
+use crate::control::supervisor::tasks::Draining;
 use crate::control::supervisor::tasks::Serial;
 use crate::control::supervisor::telling;
 use crate::model::colour::Colour;
@@ -94,6 +95,7 @@ impl Supervisor {
             .map(|(upstream, colour)| Member {
                 already: upstream.live() == Some(*colour) && !ends_canary(upstream, *colour),
                 reopened: false,
+                held: false,
                 retired: self.pools_of(upstream, colour.other()),
                 upstream: upstream.clone(),
                 colour: *colour,
@@ -206,9 +208,10 @@ impl Supervisor {
 
     /// Something may have changed on the pools that a promotion drains.
     pub(super) async fn look(&mut self, serial: Serial) {
-        let Some(running) = self.running.get(&serial) else { return };
+        let Some(running) = self.running.get_mut(&serial) else { return };
+        running.hear_what_is_held(&self.memory);
         running.shut_what_is_done();
-        let in_flight = tasks::in_flight(&running.draining());
+        let in_flight = running.draining().iter().map(Draining::left).sum();
         let cut = running.cut_so_far();
         if in_flight > 0 && cut == 0 {
             running.tell(&self.bus, &Event::Draining { in_flight });
@@ -272,6 +275,7 @@ impl Supervisor {
         if let Some(task) = running.task.take() {
             task.abort();
         }
+        running.hear_what_is_held(&self.memory);
         let watch = tasks::watch(serial, running.draining(), until, known, not_before);
         running.task = Some(self.tasks.spawn(watch));
     }

@@ -24,6 +24,7 @@ use crate::control::promotion::Promotion;
 use crate::control::promotion::Purpose;
 use crate::control::supervisor::handle::Caller;
 use crate::control::supervisor::tasks;
+use crate::control::supervisor::tasks::Draining;
 use crate::control::supervisor::trial::Trial;
 use crate::model::colour::Colour;
 use crate::model::pool::Pool;
@@ -83,6 +84,9 @@ pub(super) struct Member {
     pub(super) already: bool,
     /// The other colour has been made live again.
     pub(super) reopened: bool,
+    /// The other colour is held for a way back: exceptions may go on using it, and the drain waits for
+    /// the plain requests alone.
+    pub(super) held: bool,
     /// What must be empty before the other colour is safe to kill: its pool, and older pools of that
     /// colour which a reload replaced.
     pub(super) retired: Vec<Arc<Pool>>,
@@ -97,6 +101,13 @@ impl Member {
     /// What is in flight on the retired colour.
     fn in_flight(&self) -> usize {
         tasks::in_flight(&self.retired)
+    }
+
+    /// What the drain waits for there.
+    fn draining(&self) -> impl Iterator<Item = Draining> {
+        let held = self.held;
+        let pools = self.retired.iter().cloned();
+        pools.map(move |pool| Draining { pool, held })
     }
 
     /// What has been ended by force there.
@@ -156,11 +167,11 @@ impl Running {
     }
 
     /// The pools its drain waits for.
-    pub(super) fn draining(&self) -> Vec<Arc<Pool>> {
+    pub(super) fn draining(&self) -> Vec<Draining> {
         self.members
             .iter()
             .filter(|member| !member.reopened)
-            .flat_map(|member| member.retired.iter().cloned())
+            .flat_map(Member::draining)
             .collect()
     }
 
@@ -168,8 +179,8 @@ impl Running {
     /// receipt that says "safe to kill" stands on it.
     pub(super) fn shut_what_is_done(&self) {
         let draining = self.draining();
-        for pool in draining.iter().filter(|pool| tasks::is_done(pool)) {
-            pool.leases().shut();
+        for done in draining.iter().filter(|draining| draining.is_done()) {
+            done.pool.leases().shut();
         }
     }
 

@@ -64,14 +64,14 @@ impl Trial {
         }
     }
 
-    fn new(&self) -> Reading {
+    fn so_far(&self) -> Reading {
         conduct::between(&self.before, &self.pool.conduct().read())
     }
 
     /// What speaks against the colour, if anything does.
     pub(super) fn look(&mut self, snapshot: &Snapshot) -> Option<Evidence> {
         self.follow(snapshot);
-        let new = self.new();
+        let new = self.so_far();
         if self.is_dead(&new) && self.is_old_usable(snapshot) {
             let (old, new) = (verdict::total(&self.old), verdict::total(&new));
             let (what, route, p, threshold) = (What::Dead, None, 0.0, verdict::FALSE_ALARMS);
@@ -121,14 +121,14 @@ impl Trial {
         Baking {
             upstream: self.upstream.to_string(),
             colour: self.colour,
-            new: counted(verdict::total(&self.new())),
+            new: counted(verdict::total(&self.so_far())),
             old: counted(verdict::total(&self.old)),
         }
     }
 
     /// The verdict at the end of the bake.
     pub(super) fn conclude(&self, took: Duration) -> Verdict {
-        let new = self.new();
+        let new = self.so_far();
         let enough = verdict::is_enough(&self.old, &new);
         let (result, what) = match self.spoilt {
             Some(why) => (Outcome::Inconclusive, why.to_owned()),
@@ -185,7 +185,7 @@ impl Trial {
             old: Counted::default(),
             p: None,
             threshold: None,
-            requests: verdict::total(&self.new()).of,
+            requests: verdict::total(&self.so_far()).of,
             seconds: took.as_secs_f64(),
             on_fail: None,
             obstacle: None,

@@ -5,7 +5,6 @@
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    clippy::print_stdout,
     reason = "numbers that are drawn are small, and what was found is to be read"
 )]
 
@@ -236,19 +235,28 @@ fn about(dice: &mut fastrand::Rng, mean: f64) -> u64 {
     (mean + dice.f64()) as u64
 }
 
+/// What is done to the routes of the new colour.
+type Fault = fn(&mut [Route]);
+
 /// The faults that the issue names, at 50 requests a second over four routes, each 40 times.
 #[test]
 fn seeded_faults_are_found_within_seconds() {
-    let faults: [(&str, fn(&mut [Route])); 4] = [
+    let faults: [(&str, Fault); 4] = [
         ("5 % 500s on one route", |routes| routes[0].fails += 0.05),
         ("+200 ms", |routes| {
-            routes
-                .iter_mut()
-                .for_each(|route| route.beyond = [1.0, 1.0])
+            for route in routes {
+                route.beyond = [1.0, 1.0];
+            }
         }),
-        ("1 in 50 resets", |routes| routes.iter_mut().for_each(|route| route.fails += 0.02)),
+        ("1 in 50 resets", |routes| {
+            for route in routes {
+                route.fails += 0.02;
+            }
+        }),
         ("half of everything fails", |routes| {
-            routes.iter_mut().for_each(|route| route.fails = 0.5);
+            for route in routes {
+                route.fails = 0.5;
+            }
         }),
     ];
     for (name, break_it) in faults {
