@@ -11,6 +11,7 @@ use clap::builder::TypedValueParser;
 
 use crate::model::colour::Colour;
 use crate::model::on_fail::OnFail;
+use crate::model::split::Share;
 
 const AFTER_HELP: &str = "\
 A deploy, line by line:
@@ -42,6 +43,7 @@ Examples:
   proxyctl promote green --expect-live blue --build \"$GIT_COMMIT\" --gate-timeout 100s
   proxyctl promote green --upstream app --upstream api   one gate, one switch for both
   proxyctl promote green --bake 5m                       taken back by itself if it is worse
+  proxyctl promote green --steps 1,10,50,100 --pause 60s judged at each step, then everybody
   proxyctl promote green --dry-run                       the gate's verdict, nothing changed
 
 The last line is the receipt. \"safe_to_kill\" names the colour whose processes may be stopped now.";
@@ -181,6 +183,12 @@ pub struct Promote {
     /// Compare it for so long, after the switch, with the colour it replaced: 5m (promotion.bake)
     #[arg(long, value_name = "DURATION", conflicts_with = "dry_run")]
     pub bake: Option<String>,
+    /// Percent of the users, step by step, each judged before the next: 1,10,50,100
+    #[arg(long, value_name = "PERCENT", value_delimiter = ',', conflicts_with = "dry_run")]
+    pub steps: Vec<Share>,
+    /// How long each step is judged, at least [default: 60s]
+    #[arg(long, value_name = "DURATION", requires = "steps")]
+    pub pause: Option<String>,
     /// What becomes of it if it is worse: revert, freeze or notify (promotion.on_fail)
     #[arg(long, value_name = "WHAT", value_parser = on_fail())]
     pub on_fail: Option<OnFail>,

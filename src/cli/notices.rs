@@ -49,7 +49,7 @@ fn happened(event: &Event) -> (Tone, String) {
             (Tone::Plain, verdict::counts(colours, *left))
         }
         Event::Verdict(verdict) => (verdict::tone(verdict), verdict::told(verdict)),
-        Event::Reverted { .. } | Event::Frozen { .. } => verdict::ended(event),
+        Event::Reverted { .. } | Event::Frozen { .. } | Event::Step { .. } => verdict::ended(event),
         Event::Refused { reasons, .. } => {
             let reasons: Vec<&str> = reasons.iter().map(|reason| reason.what.as_str()).collect();
             (Tone::Bad, format!("refused: {}", reasons.join("; ")))

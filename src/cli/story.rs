@@ -67,6 +67,7 @@ impl Story {
                 receipts.iter().map(ended).collect()
             }
             Event::Baking { colours, left_seconds } => verdict::baking(colours, *left_seconds),
+            Event::Step { .. } => verdict::step(event).into_iter().collect(),
             Event::Verdict(verdict) => vec![verdict::line(verdict)],
             Event::WouldSwitch { targets, in_flight, tunnels } => {
                 vec![self.would_switch(targets, *in_flight, *tunnels)]
@@ -272,6 +273,7 @@ pub fn warnings(event: &Event) -> Vec<String> {
         | Event::Draining { .. }
         | Event::Drained { .. }
         | Event::Baking { .. }
+        | Event::Step { .. }
         | Event::Verdict(_)
         | Event::Refused { .. }
         | Event::WouldSwitch { .. }

@@ -61,9 +61,20 @@ pub fn told(verdict: &Verdict) -> String {
     )
 }
 
-/// What became of a release that was judged bad, in a line of `events`.
+/// A step that begins.
+#[must_use]
+pub fn step(event: &Event) -> Option<Line> {
+    let (tone, text) = ended(event);
+    matches!(event, Event::Step { .. }).then(|| one_line(tone, text))
+}
+
+/// A step that begins, or what became of a release that was judged bad, in a line of `events`.
 #[must_use]
 pub fn ended(event: &Event) -> (Tone, String) {
+    if let Event::Step { weight, step, steps, colour, .. } = event {
+        let text = format!("step {step} of {steps}: {weight} % of the users get {colour}");
+        return (Tone::Good, text);
+    }
     let reverted = matches!(event, Event::Reverted { .. });
     let what = if reverted { "judged bad, and reverted" } else { "judged bad, traffic stays" };
     (Tone::Bad, what.to_owned())

@@ -45,6 +45,21 @@ pub enum Event {
         /// One an upstream, `safe_to_kill` being null.
         receipts: Vec<Receipt>,
     },
+    /// A step of a promotion in steps begins: this part of the users gets the new colour.
+    Step {
+        /// The new colour.
+        colour: Colour,
+        /// The part, in percent.
+        weight: Share,
+        /// Which step it is, from 1.
+        step: usize,
+        /// Of how many.
+        steps: usize,
+        /// How long it is judged, at least.
+        pause_seconds: f64,
+        /// The generation in service.
+        generation: u64,
+    },
     /// The new colour is being judged.
     Baking {
         /// One an upstream.
@@ -257,6 +272,7 @@ impl Event {
             | Self::Switched { .. }
             | Self::Draining { .. }
             | Self::Baking { .. }
+            | Self::Step { .. }
             | Self::Verdict(_)
             | Self::Guarded { .. }
             | Self::Probe { .. }

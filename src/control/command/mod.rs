@@ -10,6 +10,8 @@ pub mod verdict;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::model::split::Share;
+
 /// `POST /v1/promote`. Words that come from outside stay words here, so that the supervisor can
 /// refuse an unknown one by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +52,13 @@ pub struct Promote {
     /// What becomes of it if it is judged bad; absent: `promotion.on_fail`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_fail: Option<String>,
+    /// Percent of the users, step by step, from a canary to everybody; each step is judged. Absent: all
+    /// at once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Share>,
+    /// How long each step is judged; absent: a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<String>,
 }
 
 /// `POST /v1/rollback`: promote the colour that was live before, with a gate of one round.

@@ -28,6 +28,7 @@ use crate::control::supervisor::running::Running;
 use crate::control::supervisor::tasks::Serial;
 use crate::control::supervisor::trial::Trial;
 use crate::control::supervisor::trial::is_well;
+use crate::control::supervisor::walk::Walk;
 use crate::control::verdict::history;
 use crate::control::verdict::history::History;
 use crate::model::colour::Colour;
@@ -43,7 +44,7 @@ use crate::observe::metrics::VerdictOutcome;
 const LOOK: Duration = Duration::from_millis(100);
 
 /// How often it is told how it is doing, at most.
-const TELL: Duration = Duration::from_secs(5);
+pub(super) const TELL: Duration = Duration::from_secs(5);
 
 /// What live colours have done lately, and the clocks of judging.
 #[derive(Debug)]
@@ -108,6 +109,7 @@ impl Supervisor {
         self.running
             .values()
             .any(|running| running.machine.bakes_until().is_some())
+            || self.walks.values().any(Walk::is_judging)
     }
 
     /// The trials that begin when `running` switches; before it does.
@@ -137,10 +139,12 @@ impl Supervisor {
             let Some(verdicts) = running.verdicts_due(&snapshot, &self.bus) else { continue };
             self.judged(serial, verdicts).await;
         }
+        self.look_at_walks(&snapshot).await;
     }
 
     /// The daemon stops: what is being judged has come to nothing.
     pub(super) async fn end_bakes(&mut self) {
+        self.stop_walks();
         let baking = |running: &Running| running.machine.bakes_until().is_some();
         let serials: Vec<Serial> = self
             .running
@@ -352,7 +356,7 @@ impl Running {
     }
 }
 
-fn place(result: Outcome) -> VerdictOutcome {
+pub(super) fn place(result: Outcome) -> VerdictOutcome {
     match result {
         Outcome::Passed => VerdictOutcome::Passed,
         Outcome::Failed => VerdictOutcome::Failed,
@@ -360,7 +364,7 @@ fn place(result: Outcome) -> VerdictOutcome {
     }
 }
 
-fn log(id: &str, verdict: &Verdict) {
+pub(super) fn log(id: &str, verdict: &Verdict) {
     let Verdict { upstream, colour, result, what, route, .. } = verdict;
     let (route, result) = (route.as_deref().unwrap_or(""), result.as_str());
     let (new, old) = (verdict.new, verdict.old);

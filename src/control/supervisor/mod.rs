@@ -18,6 +18,7 @@ mod switch;
 mod tasks;
 mod telling;
 mod trial;
+mod walk;
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -51,6 +52,7 @@ use crate::control::supervisor::handle::Cause;
 use crate::control::supervisor::running::Running;
 use crate::control::supervisor::tasks::Done;
 use crate::control::supervisor::tasks::Serial;
+use crate::control::supervisor::walk::Walk;
 use crate::model::colour::Colour;
 use crate::model::pool::Pool;
 use crate::model::settings::Settings;
@@ -94,6 +96,8 @@ pub struct Supervisor {
     /// Promotions whose retired colour has just been made live again.
     taken_back: Vec<Serial>,
     bakes: Bakes,
+    /// Promotions in steps.
+    walks: BTreeMap<Serial, Walk>,
     guards: Vec<Held>,
     /// Pools that a reload replaced and that may still have work.
     leftovers: Vec<Arc<Pool>>,
@@ -176,6 +180,7 @@ impl Supervisor {
             Ok(Done::Look(serial)) => self.look(serial).await,
             Ok(Done::Emptied(pool, cut)) => self.emptied(&pool, cut),
             Ok(Done::FirstRound) => self.open(),
+            Ok(Done::Relayed(serial, last)) => self.relayed(serial, last),
             Err(error) if error.is_cancelled() => {}
             Err(error) => self.lost(&error).await,
         }

@@ -40,6 +40,7 @@ use crate::control::supervisor::tasks::Draining;
 use crate::control::supervisor::tasks::Serial;
 use crate::control::supervisor::telling;
 use crate::model::colour::Colour;
+use crate::model::split::Share;
 
 impl Supervisor {
     /// Starts a promotion, or says why not.
@@ -50,6 +51,9 @@ impl Supervisor {
     ) -> Result<EventStream, Refusal> {
         if self.stopping {
             return Err(refusal::stopping());
+        }
+        if !matches!(request.steps.as_slice(), [] | [Share::ALL]) {
+            return self.walk(request, caller).await;
         }
         let wish = request::promote(request, &self.snapshots.load())?;
         self.start(wish, caller).await

@@ -111,6 +111,7 @@ pub async fn build(
         next_serial: 0,
         taken_back: Vec::new(),
         bakes: Bakes::new(),
+        walks: BTreeMap::new(),
         guards: Vec::new(),
         leftovers: Vec::new(),
         tasks: JoinSet::new(),

@@ -14,6 +14,7 @@ use crate::control::command::event::Event;
 use crate::control::gate;
 use crate::control::gate::Asked;
 use crate::control::promotion::SETTLE;
+use crate::control::supervisor::handle::EventStream;
 use crate::model::colour::Colour;
 use crate::model::pool::Pool;
 use crate::model::snapshot::Snapshot;
@@ -41,6 +42,8 @@ pub(super) enum Done {
     Emptied(Arc<Pool>, CutCount),
     /// Every target has been probed once since the start.
     FirstRound,
+    /// A part of a promotion in steps has come to its end; `None`: nobody waits for it any more.
+    Relayed(Serial, Option<Event>),
 }
 
 /// One round of a gate, unless the requester goes away or the deadline comes.
@@ -111,6 +114,26 @@ pub(super) async fn watch(
             return Done::Look(serial);
         }
         sleep_until(until.min(now + POLL)).await;
+    }
+}
+
+/// Passes on what a part of a promotion in steps tells, up to its last word. If nobody listens any
+/// more that ends the part, where it can still be `cancelled`.
+pub(super) async fn relay(
+    serial: Serial,
+    mut part: EventStream,
+    to: mpsc::Sender<Event>,
+    cancelled: bool,
+) -> Done {
+    loop {
+        let event = tokio::select! {
+            event = part.next() => event,
+            () = to.closed(), if cancelled => None,
+        };
+        match event {
+            Some(event) if event.exit_code().is_none() => drop(to.try_send(event)),
+            last => return Done::Relayed(serial, last),
+        }
     }
 }
 

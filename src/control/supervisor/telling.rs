@@ -87,6 +87,7 @@ pub(super) fn log_end(running: &Running, ending: Ending, event: &Event) {
         | Event::Cut { .. }
         | Event::Reopened { .. }
         | Event::Baking { .. }
+        | Event::Step { .. }
         | Event::Verdict(_)
         | Event::Reverted { .. }
         | Event::Frozen { .. }

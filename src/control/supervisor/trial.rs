@@ -1,5 +1,6 @@
 //! One colour that is being judged: what it is compared with, and what it comes to.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use crate::model::health::Verdict as Standing;
 use crate::model::pool::Pool;
 use crate::model::settings::Settings;
 use crate::model::snapshot::Snapshot;
+use crate::model::upstream::Upstream;
 
 /// One colour under judgement.
 #[derive(Debug)]
@@ -33,12 +35,20 @@ pub(super) struct Trial {
     pool: Arc<Pool>,
     /// What the pool had counted when it began.
     before: Reading,
-    /// What the colour that it replaced has done lately.
-    old: Reading,
+    against: Against,
     judge: Judge,
     pulse: Pulse,
     /// Why it can no longer be judged.
     spoilt: Option<&'static str>,
+}
+
+/// What a colour is compared with.
+#[derive(Debug)]
+enum Against {
+    /// What the one that it replaced has done lately.
+    Before(Reading),
+    /// What the live one does meanwhile, beside it; and what that had counted when it began.
+    Beside(Arc<Pool>, Reading),
 }
 
 impl Trial {
@@ -49,6 +59,28 @@ impl Trial {
         colour: Colour,
         old: Reading,
     ) -> Self {
+        Self::against(snapshot, pool, colour, Against::Before(old), 1)
+    }
+
+    /// Begins now, against what the live colour does meanwhile; one of so many `steps`.
+    pub(super) fn beside(
+        snapshot: &Snapshot,
+        pool: &Arc<Pool>,
+        live: Arc<Pool>,
+        colour: Colour,
+        steps: usize,
+    ) -> Self {
+        let reading = live.conduct().read();
+        Self::against(snapshot, pool, colour, Against::Beside(live, reading), steps)
+    }
+
+    fn against(
+        snapshot: &Snapshot,
+        pool: &Arc<Pool>,
+        colour: Colour,
+        against: Against,
+        steps: usize,
+    ) -> Self {
         let routes = snapshot.settings.routes.iter();
         let routes = routes.filter(|route| route.upstream == pool.upstream);
         Self {
@@ -57,10 +89,19 @@ impl Trial {
             settings: Arc::clone(&snapshot.settings),
             before: pool.conduct().read(),
             pool: Arc::clone(pool),
-            old,
-            judge: Judge::new(routes.count()),
+            against,
+            judge: Judge::new(routes.count(), steps),
             pulse: Pulse::default(),
             spoilt: None,
+        }
+    }
+
+    fn old(&self) -> Cow<'_, Reading> {
+        match &self.against {
+            Against::Before(old) => Cow::Borrowed(old),
+            Against::Beside(live, before) => {
+                Cow::Owned(conduct::between(before, &live.conduct().read()))
+            }
         }
     }
 
@@ -73,14 +114,15 @@ impl Trial {
         self.follow(snapshot);
         let new = self.so_far();
         if self.is_dead(&new) && self.is_old_usable(snapshot) {
-            let (old, new) = (verdict::total(&self.old), verdict::total(&new));
+            let (old, new) = (verdict::total(&self.old()), verdict::total(&new));
             let (what, route, p, threshold) = (What::Dead, None, 0.0, verdict::FALSE_ALARMS);
             return Some(Evidence { what, route, old, new, p, threshold });
         }
         if self.spoilt.is_some() {
             return None;
         }
-        self.judge.look(&self.old, &new)
+        let old = self.old().into_owned();
+        self.judge.look(&old, &new)
     }
 
     /// A reload may have made it another question.
@@ -93,7 +135,13 @@ impl Trial {
         }
         let now = snapshot.upstream(&self.upstream);
         let now = now.and_then(|upstream| upstream.pool(self.colour));
-        if !now.is_some_and(|now| Arc::ptr_eq(now, &self.pool)) {
+        let same = |now: Option<&Arc<Pool>>, then| now.is_some_and(|now| Arc::ptr_eq(now, then));
+        let live = snapshot.upstream(&self.upstream).map(Upstream::pick);
+        let beside = match &self.against {
+            Against::Before(_) => true,
+            Against::Beside(then, _) => same(live, then),
+        };
+        if !same(now, &self.pool) || !beside {
             self.spoilt = Some("its targets have changed meanwhile");
         }
     }
@@ -122,14 +170,14 @@ impl Trial {
             upstream: self.upstream.to_string(),
             colour: self.colour,
             new: counted(verdict::total(&self.so_far())),
-            old: counted(verdict::total(&self.old)),
+            old: counted(verdict::total(&self.old())),
         }
     }
 
     /// The verdict at the end of the bake.
     pub(super) fn conclude(&self, took: Duration) -> Verdict {
         let new = self.so_far();
-        let enough = verdict::is_enough(&self.old, &new);
+        let enough = verdict::is_enough(&self.old(), &new);
         let (result, what) = match self.spoilt {
             Some(why) => (Outcome::Inconclusive, why.to_owned()),
             None if enough => (Outcome::Passed, "no worse than what it replaced".to_owned()),
@@ -144,7 +192,7 @@ impl Trial {
             what,
             route: None,
             new: counted(verdict::total(&new)),
-            old: counted(verdict::total(&self.old)),
+            old: counted(verdict::total(&self.old())),
             p: None,
             threshold: None,
             ..self.blank(took)

@@ -119,6 +119,8 @@ pub struct Evidence {
 pub struct Judge {
     /// Among how many routes the budget is divided.
     routes: f64,
+    /// Among how many steps of one release it is, before that.
+    steps: f64,
     all: Looks,
     each: BTreeMap<usize, Looks>,
 }
@@ -139,12 +141,13 @@ impl Share {
 }
 
 impl Judge {
-    /// A judge who has seen nothing yet, of an upstream to which so many routes lead.
+    /// A judge who has seen nothing yet, of an upstream to which so many routes lead, in one of so
+    /// many steps.
     #[must_use]
-    pub fn new(routes: usize) -> Self {
-        let routes = routes.clamp(1, conduct::ROUTES);
-        let routes = real(u64::try_from(routes).unwrap_or(1));
-        Self { routes, all: Looks::default(), each: BTreeMap::new() }
+    pub fn new(routes: usize, steps: usize) -> Self {
+        let whole = |count: usize| real(u64::try_from(count).unwrap_or(1));
+        let (routes, steps) = (whole(routes.clamp(1, conduct::ROUTES)), whole(steps.max(1)));
+        Self { routes, steps, all: Looks::default(), each: BTreeMap::new() }
     }
 
     /// Looks at what both colours have done so far, where a look is due. What speaks against the new
@@ -160,7 +163,7 @@ impl Judge {
             let of_route = new.requests();
             requests += of_route;
             let Some(spend) = looks.due(of_route) else { continue };
-            let budget = FALSE_ALARMS * spend / self.routes;
+            let budget = FALSE_ALARMS * spend / self.steps / self.routes;
             let worse = failing(new, old, budget * PART_FAILURES)
                 .or_else(|| slow(new, old, budget * PART_SLOW));
             if let Some(evidence) = worse {
@@ -169,7 +172,7 @@ impl Judge {
         }
         let spend = self.all.due(requests)?;
         let tables: Vec<Table> = both().map(|(_, new, old)| of_failures(new, old)).collect();
-        failing_in_all(&tables, FALSE_ALARMS * spend * PART_ALL)
+        failing_in_all(&tables, FALSE_ALARMS * spend / self.steps * PART_ALL)
     }
 }
 

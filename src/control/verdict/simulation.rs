@@ -68,7 +68,7 @@ fn release(
     rate: f64,
     bake: f64,
 ) -> Option<(u64, f64, Evidence)> {
-    let mut judge = Judge::new(routes.len());
+    let mut judge = Judge::new(routes.len(), 1);
     let mut new = Reading::new();
     // As often as a look can be due, about.
     let (mut now, mut step) = (0.0, 0.25_f64);
