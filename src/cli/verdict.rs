@@ -113,3 +113,41 @@ pub fn frozen(receipt: &Receipt) -> String {
 fn of(counted: Counted) -> String {
     format!("{} of {}", counted.count, counted.of)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAILED: &str = r#"{"upstream":"app","colour":"green","result":"failed","what":"more requests fail",
+      "route":"*/shop","new":{"count":6,"of":133},"old":{"count":0,"of":1293},"p":5.9e-7,"threshold":1e-4,
+      "requests":266,"seconds":2.2,"on_fail":"revert"}"#;
+
+    #[test]
+    fn a_verdict_is_told_with_the_numbers_that_decided() {
+        let verdict: Verdict = serde_json::from_str(FAILED).unwrap();
+        let said = "green FAILED: more requests fail on */shop: 6 of 133, blue 0 of 1293, p 5.9e-7; after 266 requests, 2.2 s";
+        assert_eq!(told(&verdict), said);
+        let passed = Verdict { result: Outcome::Passed, route: None, p: None, ..verdict };
+        assert!(told(&passed).starts_with("green passed: more requests fail: 6 of 133"));
+    }
+
+    #[test]
+    fn a_bake_tells_how_both_colours_do() {
+        let colours: Vec<Baking> = serde_json::from_str(
+            r#"[{"upstream":"app","colour":"green","new":{"count":3,"of":4000},"old":{"count":2,"of":90000}}]"#,
+        )
+        .unwrap();
+        let said = "judging green: 3 of 4000 failed, blue 2 of 90000; 120 s left";
+        assert_eq!(counts(&colours, 120.4), said);
+    }
+
+    #[test]
+    fn a_step_says_how_many_users_get_the_new_colour() {
+        let event: Event = serde_json::from_str(
+            r#"{"event":"step","colour":"green","weight":10,"step":2,"steps":4,"pause_seconds":60,"generation":9}"#,
+        )
+        .unwrap();
+        assert_eq!(ended(&event).1, "step 2 of 4: 10 % of the users get green");
+        assert!(step(&event).is_some());
+    }
+}
