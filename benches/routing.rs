@@ -17,6 +17,7 @@ fn table(count: usize) -> Routes {
     let routes = (0..count).map(|at| Route {
         host: HostRule::Exact(format!("app{at}.example.com")),
         path: if at % 10 == 9 { "/api".to_owned() } else { "/".to_owned() },
+        number: at,
         upstream: at,
         timeouts: Timeouts::default(),
     });
@@ -45,6 +46,7 @@ fn prefixes(c: &mut Criterion) {
     let routes = (0..100).map(|at| Route {
         host: HostRule::Any,
         path: format!("/service/{at:03}"),
+        number: at,
         upstream: at,
         timeouts: Timeouts::default(),
     });

@@ -197,7 +197,8 @@ fn heads() {
 
 /// A host among a thousand, and a path among a hundred of one host.
 fn routes() {
-    let route = |host, path| Route { host, path, upstream: 0, timeouts: Timeouts::default() };
+    let route =
+        |host, path| Route { host, path, number: 0, upstream: 0, timeouts: Timeouts::default() };
     let hosts = (0..1000).map(|at| {
         let path = if at % 10 == 9 { "/api" } else { "/" };
         route(HostRule::Exact(format!("app{at}.example.com")), path.to_owned())

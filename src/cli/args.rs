@@ -10,6 +10,8 @@ use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser;
 
 use crate::model::colour::Colour;
+use crate::model::on_fail::OnFail;
+use crate::model::split::Share;
 
 const AFTER_HELP: &str = "\
 A deploy, line by line:
@@ -40,6 +42,8 @@ Examples:
   proxyctl promote green
   proxyctl promote green --expect-live blue --build \"$GIT_COMMIT\" --gate-timeout 100s
   proxyctl promote green --upstream app --upstream api   one gate, one switch for both
+  proxyctl promote green --bake 5m                       taken back by itself if it is worse
+  proxyctl promote green --steps 1,10,50,100 --pause 60s judged at each step, then everybody
   proxyctl promote green --dry-run                       the gate's verdict, nothing changed
 
 The last line is the receipt. \"safe_to_kill\" names the colour whose processes may be stopped now.";
@@ -176,6 +180,18 @@ pub struct Promote {
     /// Every target must present this build (health.build_header)
     #[arg(long, value_name = "ID", conflicts_with = "force")]
     pub build: Option<String>,
+    /// Compare it for so long, after the switch, with the colour it replaced: 5m (promotion.bake)
+    #[arg(long, value_name = "DURATION", conflicts_with = "dry_run")]
+    pub bake: Option<String>,
+    /// Percent of the users, step by step, each judged before the next: 1,10,50,100
+    #[arg(long, value_name = "PERCENT", value_delimiter = ',', conflicts_with = "dry_run")]
+    pub steps: Vec<Share>,
+    /// How long each step is judged, at least [default: 60s]
+    #[arg(long, value_name = "DURATION", requires = "steps")]
+    pub pause: Option<String>,
+    /// What becomes of it if it is worse: revert, freeze or notify (promotion.on_fail)
+    #[arg(long, value_name = "WHAT", value_parser = on_fail())]
+    pub on_fail: Option<OnFail>,
     /// Say what the gate says and what is in flight; change nothing
     #[arg(long, conflicts_with_all = ["force", "no_wait"])]
     pub dry_run: bool,
@@ -201,6 +217,9 @@ pub struct Guard {
     /// The upstream, if there are several
     #[arg(long, value_name = "NAME")]
     pub upstream: Option<String>,
+    /// Although the colour is held for an instant rollback, which is given up
+    #[arg(long)]
+    pub ignore_hold: bool,
     /// The command and its arguments, after `--`
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
@@ -210,6 +229,11 @@ pub struct Guard {
 fn colour() -> impl TypedValueParser<Value = Colour> {
     PossibleValuesParser::new(Colour::BOTH.map(Colour::as_str))
         .try_map(|word| word.parse::<Colour>())
+}
+
+fn on_fail() -> impl TypedValueParser<Value = OnFail> {
+    PossibleValuesParser::new(OnFail::ALL.map(OnFail::as_str))
+        .try_map(|word| word.parse::<OnFail>())
 }
 
 impl Which {

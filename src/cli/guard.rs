@@ -35,7 +35,11 @@ const NOT_FOUND: u8 = 127;
 /// # Errors
 /// No daemon; nothing was run.
 pub async fn guard(hand: &mut Hand<'_>, args: Args) -> Result<u8, Stopped> {
-    let request = Guard { colour: args.colour.to_string(), upstream: args.upstream };
+    let request = Guard {
+        colour: args.colour.to_string(),
+        upstream: args.upstream,
+        ignore_hold: args.ignore_hold,
+    };
     let answer = hand.ask("/v1/guard", &request).await?;
     let mut answer = match hand.accepted(answer).await {
         Err(Stopped::Said(code)) => return Ok(not_run(code)),

@@ -3,6 +3,7 @@
 use crate::cli::screen::Line;
 use crate::cli::screen::Tone;
 use crate::cli::screen::span;
+use crate::cli::verdict;
 use crate::cli::words;
 use crate::control::command::event::Event;
 use crate::control::command::event::Notice;
@@ -45,6 +46,11 @@ fn happened(event: &Event) -> (Tone, String) {
             (Tone::Warn, format!("{cut} cut at the drain deadline"))
         }
         Event::Reopened { .. } => (Tone::Warn, "taken back".to_owned()),
+        Event::Baking { colours, left_seconds: left } => {
+            (Tone::Plain, verdict::counts(colours, *left))
+        }
+        Event::Verdict(verdict) => (verdict::tone(verdict), verdict::told(verdict)),
+        Event::Reverted { .. } | Event::Frozen { .. } | Event::Step { .. } => verdict::ended(event),
         Event::Refused { reasons, .. } => {
             let reasons: Vec<&str> = reasons.iter().map(|reason| reason.what.as_str()).collect();
             (Tone::Bad, format!("refused: {}", reasons.join("; ")))

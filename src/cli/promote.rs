@@ -41,6 +41,8 @@ pub(super) struct Course {
     dry_run: bool,
     /// A canary begins: the colour does not become live.
     canary: bool,
+    /// It goes in steps, and one of them has begun.
+    walks: bool,
     /// The switch has been reported.
     switched: bool,
 }
@@ -65,6 +67,10 @@ pub async fn promote(hand: &mut Hand<'_>, args: PromoteArgs) -> Result<u8, Stopp
         build: args.build,
         dry_run: args.dry_run,
         force: args.manner.force,
+        bake: args.bake,
+        on_fail: args.on_fail.map(|on_fail| on_fail.to_string()),
+        steps: args.steps,
+        pause: args.pause,
     };
     run(hand, "/v1/promote", &request, course).await
 }
@@ -167,6 +173,7 @@ fn take_in(hand: &mut Hand<'_>, course: &mut Course, said: &[u8]) -> Option<u8> 
     // What cannot be read is an event of a newer daemon; a verdict is never new.
     let event: Event = serde_json::from_slice(said).ok()?;
     course.switched |= matches!(event, Event::Switched { .. });
+    course.walks |= matches!(event, Event::Step { .. });
     if !hand.json {
         print(hand, course, &event);
     }
@@ -187,7 +194,11 @@ fn print(hand: &mut Hand<'_>, course: &mut Course, event: &Event) {
                 hand.complain(&story::refusal(*code, reason), reason.hint.as_deref());
             }
         }
-        Event::Drained { receipts } | Event::Cut { receipts } | Event::Reopened { receipts } => {
+        Event::Drained { receipts }
+        | Event::Cut { receipts }
+        | Event::Reopened { receipts }
+        | Event::Reverted { receipts }
+        | Event::Frozen { receipts } => {
             receipts
                 .iter()
                 .for_each(|receipt| print_receipt(hand, receipt));
@@ -196,6 +207,9 @@ fn print(hand: &mut Hand<'_>, course: &mut Course, event: &Event) {
         | Event::Gating { .. }
         | Event::Switched { .. }
         | Event::Draining { .. }
+        | Event::Baking { .. }
+        | Event::Step { .. }
+        | Event::Verdict(_)
         | Event::WouldSwitch { .. }
         | Event::Guarded { .. }
         | Event::Probe { .. }
@@ -216,7 +230,7 @@ fn print_receipt(hand: &mut Hand<'_>, receipt: &Receipt) {
 impl Course {
     pub(super) fn new(subject: Subject, manner: &Manner, dry_run: bool) -> Self {
         let (story, wait) = (Story::new(subject), !manner.no_wait);
-        Self { story, wait, dry_run, canary: false, switched: false }
+        Self { story, wait, dry_run, canary: false, switched: false, walks: false }
     }
 
     /// The same, of a canary that begins.
@@ -249,6 +263,8 @@ impl Course {
 async fn interrupted(hand: &mut Hand<'_>, course: &Course, caught: Caught) -> u8 {
     let outcome = if course.switched {
         Outcome::Switched
+    } else if course.walks {
+        Outcome::Walks
     } else if course.dry_run {
         Outcome::Cancelled
     } else {
@@ -265,6 +281,10 @@ async fn interrupted(hand: &mut Hand<'_>, course: &Course, caught: Caught) -> u8
             "it had switched already: the drain runs on, nothing is safe to kill yet",
             Some("proxyctl status shows it; proxyctl rollback is the way back"),
         ),
+        Outcome::Walks => (
+            "the steps go on by themselves",
+            Some("proxyctl status shows how far; proxyctl rollback ends them"),
+        ),
         Outcome::Unknown => {
             ("the gate was told to stop", Some("proxyctl status shows what is live"))
         }
@@ -275,6 +295,7 @@ async fn interrupted(hand: &mut Hand<'_>, course: &Course, caught: Caught) -> u8
 
 /// What became of a promotion whose connection was closed before `switched` came.
 enum Outcome {
+    Walks,
     Cancelled,
     Switched,
     Unknown,

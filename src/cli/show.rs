@@ -74,6 +74,7 @@ fn promotion(upstream: &UpstreamStatus, now: SystemTime) -> Option<Line> {
     let doing = match running.phase {
         Phase::Gating => format!("gating {colour}, nothing has changed yet"),
         Phase::Draining => format!("switched to {colour}, draining {}", colour.other()),
+        Phase::Baking => format!("switched to {colour}, which is being judged"),
     };
     let (id, since) = (&running.id, &running.since);
     let ago = ago(since, now);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::cli::screen::Line;
 use crate::cli::screen::Tone;
 use crate::cli::screen::line;
+use crate::cli::verdict;
 use crate::cli::words;
 use crate::control::command::Code;
 use crate::control::command::event::Cut;
@@ -67,6 +68,9 @@ impl Story {
             Event::Drained { receipts } | Event::Cut { receipts } => {
                 receipts.iter().map(ended).collect()
             }
+            Event::Baking { colours, left_seconds } => verdict::baking(colours, *left_seconds),
+            Event::Step { .. } => verdict::step(event).into_iter().collect(),
+            Event::Verdict(verdict) => vec![verdict::line(verdict)],
             Event::WouldSwitch { targets, in_flight, tunnels } => {
                 vec![self.would_switch(targets, *in_flight, *tunnels)]
             }
@@ -77,6 +81,8 @@ impl Story {
             // Said as errors, or not a promotion's.
             Event::Refused { .. }
             | Event::Reopened { .. }
+            | Event::Reverted { .. }
+            | Event::Frozen { .. }
             | Event::Guarded { .. }
             | Event::Probe { .. }
             | Event::Ejection { .. }
@@ -214,6 +220,10 @@ fn ended(receipt: &Receipt) -> Line {
     let (colour, retired) = (receipt.colour, receipt.colour.other());
     let safe = match receipt.safe_to_kill {
         Some(colour) => format!("safe to kill: {colour}"),
+        None if receipt.held_until.is_some() => {
+            let until = receipt.held_until.as_deref().unwrap_or_default();
+            format!("{retired} is held until {until}, nothing is safe to kill before")
+        }
         None => "nothing is safe to kill".to_owned(),
     };
     let seconds = receipt.drained_seconds;
@@ -263,11 +273,16 @@ pub fn warnings(event: &Event) -> Vec<String> {
                 format!("{prefix}taken back while it drained: nothing is safe to kill")
             })
             .collect(),
+        Event::Reverted { receipts } => receipts.iter().map(verdict::reverted).collect(),
+        Event::Frozen { receipts } => receipts.iter().map(verdict::frozen).collect(),
         Event::Warming { .. }
         | Event::Gating { .. }
         | Event::Switched { .. }
         | Event::Draining { .. }
         | Event::Drained { .. }
+        | Event::Baking { .. }
+        | Event::Step { .. }
+        | Event::Verdict(_)
         | Event::Refused { .. }
         | Event::WouldSwitch { .. }
         | Event::Guarded { .. }

@@ -197,6 +197,22 @@ impl Word for Duration {
     }
 }
 
+/// A duration that may be none at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OrNone(pub(crate) Duration);
+
+impl Word for OrNone {
+    const EXPECTED: &'static str = "a duration such as 30s, or 0s for none";
+    const PATTERN: Option<&'static str> = Duration::PATTERN;
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        if matches!(text, "0ms" | "0s" | "0m" | "0h") {
+            return Ok(Self(Duration::ZERO));
+        }
+        Duration::parse(text).map(Self)
+    }
+}
+
 /// Statuses that count as good: one, or a range.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Statuses(pub(crate) RangeInclusive<u16>);

@@ -16,6 +16,7 @@ use crate::config::read::Known;
 use crate::config::schema;
 use crate::config::written;
 use crate::model::colour::Colour;
+use crate::model::on_fail::OnFail;
 use crate::model::settings::Limits;
 use crate::model::settings::LogDestination;
 use crate::model::settings::LogFormat;
@@ -45,7 +46,7 @@ const EVERYTHING: &str = r#"{
       },
       "promotion": {"gate_timeout": "2m", "drain_timeout": "1h", "rescue": "on", "warmup": {
         "paths": ["/"], "requests": 9, "rate": 8, "within": 2, "timeout": "7s", "connections": 0
-      }},
+      }, "bake": "5m", "on_fail": "freeze", "hold": "10m"},
       "canary": {
         "sticky": "cookie", "cookie": "who",
         "pins": [{"header": "X-Tester", "value": 1}, {"cookie": "t", "value": "no", "colour": "blue"}]
@@ -258,6 +259,8 @@ fn check_upstream_and_listener(all: &Settings) {
     assert_eq!((warmup.requests, warmup.within, warmup.timeout.as_secs()), (9, 200, 7));
     let skew = app.skew.as_ref().unwrap();
     assert!(skew.covers(b"GET", b"/a.js") && skew.paths.len() == 2);
+    assert_eq!((app.promotion.bake.as_secs(), app.promotion.hold.as_secs()), (300, 600));
+    assert_eq!(app.promotion.on_fail, OnFail::Freeze);
     let certificate = &all.listeners[1].tls.as_ref().unwrap()[0];
     assert_eq!(certificate.cert, Path::new("/etc/proxyd/a.pem"));
     assert_eq!(certificate.key, Path::new("/keys/a.pem"));

@@ -21,6 +21,7 @@ use crate::config::read::inline_schema;
 use crate::config::tree::Node;
 use crate::config::tree::Value;
 use crate::model::colour::Colour;
+use crate::model::on_fail::OnFail;
 use crate::model::route::HostRule;
 use crate::model::settings::LogDestination;
 use crate::model::settings::LogFormat;
@@ -115,6 +116,15 @@ pub(crate) fn choice<T: Word + Clone>(text: &str, values: &[T]) -> Result<T, Wro
     let near = nearest::word(text, T::CHOICES.iter().copied());
     let hint = near.map_or(String::new(), |name| format!("did you mean \"{name}\"?"));
     wrong(format!("\"{text}\" is not {}", T::EXPECTED), &hint)
+}
+
+impl Word for OnFail {
+    const EXPECTED: &'static str = "revert, freeze or notify";
+    const CHOICES: &'static [&'static str] = &["revert", "freeze", "notify"];
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        choice(text, &Self::ALL)
+    }
 }
 
 impl Word for Colour {

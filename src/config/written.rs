@@ -11,6 +11,7 @@ use http::HeaderName;
 use ipnet::IpNet;
 
 use crate::config::numbers::Mode;
+use crate::config::numbers::OrNone;
 use crate::config::numbers::RateOrOff;
 use crate::config::numbers::Size;
 use crate::config::numbers::SizeOrUnlimited;
@@ -30,6 +31,7 @@ use crate::config::words::Prefix;
 use crate::config::words::ProbeHost;
 use crate::config::words::ProbePath;
 use crate::model::colour::Colour;
+use crate::model::on_fail::OnFail;
 use crate::model::route::HostRule;
 use crate::model::settings::LogDestination;
 use crate::model::settings::LogFormat;
@@ -206,6 +208,12 @@ sections! {
             rescue: Parsed<Switch> = "off",
             /// How the new colour is warmed up before its gate; absent: it is not.
             warmup: Warmup,
+            /// How long the new colour is compared with the one it replaced, and taken back if it is worse; 0s: it is not.
+            bake: Parsed<OrNone> = "0s",
+            /// What becomes of a release that is judged bad: revert, freeze or notify.
+            on_fail: Parsed<OnFail> = "revert",
+            /// How long after a promote the retired colour stays ready and is not to be stopped.
+            hold: Parsed<OrNone> = "0s",
         }
     }
 

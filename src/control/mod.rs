@@ -16,4 +16,5 @@ pub mod signing;
 pub mod socket;
 pub mod status;
 pub mod supervisor;
+pub mod verdict;
 pub(crate) mod warmup;

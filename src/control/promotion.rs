@@ -1,19 +1,25 @@
 //! One promotion as a pure state machine: events and the time go in, what to do next comes out.
 //! It knows no task, no socket and no clock, so that a simulation can walk it through any history.
 
+mod bake;
 mod tally;
+mod words;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::control::command::event::Reason;
+use crate::control::promotion::bake::Bake;
 use crate::control::promotion::tally::Tally;
-use crate::model::colour::Colour;
-use crate::model::health::ProbeOutcome;
+use crate::model::on_fail::OnFail;
 
 pub(crate) use crate::control::promotion::tally::in_words;
+pub use crate::control::promotion::words::Action;
+pub use crate::control::promotion::words::Answer;
+pub use crate::control::promotion::words::Ending;
+pub use crate::control::promotion::words::Input;
+pub use crate::control::promotion::words::Judgement;
 
 /// How long a drain that has cut waits for the cut requests to let go.
 pub const SETTLE: Duration = Duration::from_secs(2);
@@ -36,6 +42,10 @@ pub struct Plan {
     pub gate_timeout: Duration,
     /// From the switch until what is left on the retired colour is cut.
     pub drain_timeout: Duration,
+    /// From the switch on, how long the new colour is judged; zero: it is not.
+    pub bake: Duration,
+    /// What becomes of it if it is judged bad.
+    pub on_fail: OnFail,
     /// How many upstreams it changes.
     pub members: usize,
 }
@@ -53,96 +63,6 @@ pub enum Purpose {
     Already,
 }
 
-/// What happened.
-#[derive(Debug, Clone, Copy)]
-pub enum Input<'a> {
-    /// Start. Must come first.
-    Begin,
-    /// One whole round of fresh probes.
-    Round(&'a [Answer]),
-    /// The gate's deadline passed while a round was under way.
-    Deadline,
-    /// Nobody waits for the answer any more.
-    ClientGone,
-    /// Asked to [`Action::Publish`], the supervisor has done so.
-    Published,
-    /// Asked to [`Action::Publish`], the supervisor could not; nothing has changed.
-    NotPublished,
-    /// A look at what the retired pools still hold.
-    Look {
-        /// Requests in flight, tunnels included.
-        in_flight: usize,
-        /// What has been ended by force so far.
-        cut: usize,
-    },
-    /// The retired colour of one more upstream was made live again.
-    Reopened,
-}
-
-/// One target's answer in one round.
-#[derive(Debug, Clone)]
-pub struct Answer {
-    /// The upstream.
-    pub upstream: Arc<str>,
-    /// The colour that wants to become live.
-    pub colour: Colour,
-    /// The target's address.
-    pub target: Arc<str>,
-    /// What it answered.
-    pub outcome: ProbeOutcome,
-}
-
-/// What to do next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Run one round of probes.
-    Probe {
-        /// When.
-        at: Instant,
-        /// When to give the round up; `None`: let it finish, for a refusal must name reasons.
-        until: Option<Instant>,
-    },
-    /// Make the colour live: journal, then publish; then say which of the two it was.
-    Publish,
-    /// Look at the retired pools when something worth telling happens there.
-    Watch {
-        /// Look at this moment at the latest.
-        until: Instant,
-        /// What is already known to be in flight.
-        known: Option<usize>,
-        /// A count that merely changed is not worth a look before this moment.
-        not_before: Instant,
-    },
-    /// End what is left on the retired pools by force, then [`Watch`](Self::Watch) until `until`.
-    Cut {
-        /// When to stop waiting for it.
-        until: Instant,
-    },
-    /// Over, with this verdict.
-    End(Ending),
-    /// Nothing: the event came too late to matter.
-    Ignore,
-}
-
-/// How a promotion ended. Exactly one, exactly once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// Nothing has changed: the gate did not open, or the state could not be made durable.
-    Refused,
-    /// Nothing has changed: the requester went away while the gate was open.
-    Cancelled,
-    /// Nothing has changed, as was wished: the gate would have opened.
-    WouldSwitch,
-    /// A part of the users gets the colour.
-    Shared,
-    /// Switched, and the retired colour is empty.
-    Drained,
-    /// Switched, and what was left at the deadline has been ended by force, as far as it let itself.
-    Cut,
-    /// Switched, and switched back before the drain was over.
-    Reopened,
-}
-
 /// A promotion under way.
 #[derive(Debug)]
 pub struct Promotion {
@@ -152,6 +72,7 @@ pub struct Promotion {
     rounds: u32,
     tally: Tally,
     reopened: usize,
+    bake: Bake,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,22 +80,17 @@ enum State {
     New,
     Gating,
     Publishing,
-    Draining { deadline: Instant },
-    Cutting { until: Instant },
+    Draining {
+        deadline: Instant,
+    },
+    Cutting {
+        until: Instant,
+    },
+    /// The drain is over, with this ending; the bake is not.
+    Baking {
+        ending: Ending,
+    },
     Done,
-}
-
-impl Ending {
-    /// Whether the retired colour's processes may be stopped, `left` requests being in flight there.
-    #[must_use]
-    pub fn is_safe_to_kill(self, left: usize) -> bool {
-        match self {
-            Self::Drained | Self::Cut => left == 0,
-            Self::Refused | Self::Cancelled | Self::WouldSwitch | Self::Shared | Self::Reopened => {
-                false
-            }
-        }
-    }
 }
 
 impl Promotion {
@@ -188,6 +104,7 @@ impl Promotion {
             rounds: 0,
             tally: Tally::default(),
             reopened: 0,
+            bake: Bake::None,
         }
     }
 
@@ -204,13 +121,21 @@ impl Promotion {
         matches!(self.state, State::Draining { .. } | State::Cutting { .. })
     }
 
+    /// Whether the switch is done, and not yet all that follows it.
+    #[must_use]
+    pub fn is_switched(&self) -> bool {
+        self.is_draining() || matches!(self.state, State::Baking { .. })
+    }
+
     /// When its drain ends by force, while it drains.
     #[must_use]
     pub fn drain_deadline(&self) -> Option<Instant> {
         match self.state {
             State::Draining { deadline } => Some(deadline),
             State::Cutting { until } => Some(until),
-            State::New | State::Gating | State::Publishing | State::Done => None,
+            State::New | State::Gating | State::Publishing | State::Baking { .. } | State::Done => {
+                None
+            }
         }
     }
 
@@ -228,12 +153,17 @@ impl Promotion {
 
     /// Takes in what happened and says what to do next.
     pub fn step(&mut self, input: Input<'_>, now: Instant) -> Action {
+        if let Some(action) = self.judge(input, now) {
+            return action;
+        }
         match self.state {
             State::New => self.begin(input, now),
             State::Gating => self.gate(input, now),
             State::Publishing => self.published(input, now),
             State::Draining { deadline } => self.drain(input, deadline, now),
             State::Cutting { until } => self.settle(input, until, now),
+            State::Baking { .. } if matches!(input, Input::Reopened) => self.reopen_baking(),
+            State::Baking { .. } => Action::Ignore,
             State::Done => Action::Ignore,
         }
     }
@@ -254,7 +184,9 @@ impl Promotion {
                 | Input::Published
                 | Input::NotPublished
                 | Input::Look { .. }
-                | Input::Reopened,
+                | Input::Reopened
+                | Input::Judged(_)
+                | Input::NotReverted,
                 _,
             ) => Action::Ignore,
         }
@@ -269,7 +201,9 @@ impl Promotion {
             | Input::Published
             | Input::NotPublished
             | Input::Look { .. }
-            | Input::Reopened => Action::Ignore,
+            | Input::Reopened
+            | Input::Judged(_)
+            | Input::NotReverted => Action::Ignore,
         }
     }
 
@@ -299,14 +233,19 @@ impl Promotion {
     fn published(&mut self, input: Input<'_>, now: Instant) -> Action {
         match input {
             Input::Published if self.plan.purpose == Purpose::Canary => self.end(Ending::Shared),
-            Input::Published => self.start_drain(now),
+            Input::Published => {
+                self.start_bake(now);
+                self.start_drain(now)
+            }
             Input::NotPublished => self.end(Ending::Refused),
             Input::Begin
             | Input::Round(_)
             | Input::Deadline
             | Input::ClientGone
             | Input::Look { .. }
-            | Input::Reopened => Action::Ignore,
+            | Input::Reopened
+            | Input::Judged(_)
+            | Input::NotReverted => Action::Ignore,
         }
     }
 
@@ -339,7 +278,9 @@ impl Promotion {
             | Input::Deadline
             | Input::ClientGone
             | Input::Published
-            | Input::NotPublished => Action::Ignore,
+            | Input::NotPublished
+            | Input::Judged(_)
+            | Input::NotReverted => Action::Ignore,
         }
     }
 
@@ -357,16 +298,33 @@ impl Promotion {
             | Input::Deadline
             | Input::ClientGone
             | Input::Published
-            | Input::NotPublished => Action::Ignore,
+            | Input::NotPublished
+            | Input::Judged(_)
+            | Input::NotReverted => Action::Ignore,
         }
     }
 
     fn reopen(&mut self, until: Instant, now: Instant) -> Action {
         self.reopened += 1;
         if self.reopened >= self.plan.members {
-            return self.end(Ending::Reopened);
+            return self.taken_back();
         }
         Action::Watch { until, known: None, not_before: now }
+    }
+
+    fn reopen_baking(&mut self) -> Action {
+        self.reopened += 1;
+        if self.reopened >= self.plan.members {
+            return self.taken_back();
+        }
+        self.state = State::Baking { ending: Ending::Reopened };
+        Action::Ignore
+    }
+
+    /// By the verdict, or by somebody.
+    fn taken_back(&mut self) -> Action {
+        let judged = self.bake == Bake::Reverting;
+        self.end(if judged { Ending::Reverted } else { Ending::Reopened })
     }
 
     fn end_drain(&mut self, left: usize, cut: usize) -> Action {
@@ -375,6 +333,10 @@ impl Promotion {
             (0, ..) => Ending::Cut,
             _ => Ending::Reopened,
         };
+        if self.bake.is_open() {
+            self.state = State::Baking { ending };
+            return Action::Bake;
+        }
         self.end(ending)
     }
 

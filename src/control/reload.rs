@@ -95,7 +95,7 @@ pub fn pending_restart(started_with: &Settings, now: &Settings) -> Vec<String> {
 }
 
 fn routes(settings: &Settings) -> Routes {
-    let route = |written: &RouteSettings| {
+    let route = |(number, written): (usize, &RouteSettings)| {
         // `config` refuses a dangling name, so every route finds its upstream.
         let at = settings
             .upstreams
@@ -105,6 +105,7 @@ fn routes(settings: &Settings) -> Routes {
         Some(Route {
             host: written.host.clone(),
             path: written.path.clone(),
+            number,
             upstream: at,
             timeouts: settings
                 .timeouts
@@ -112,16 +113,17 @@ fn routes(settings: &Settings) -> Routes {
                 .with(&written.timeouts),
         })
     };
-    let made = settings.routes.iter().filter_map(route);
+    let written = || settings.routes.iter().enumerate();
+    let made = written().filter_map(route);
     // Of the routes that differ by their hosts alone, the first of its path holds for previews.
-    let previewed = settings.routes.iter().filter_map(|written| {
+    let previewed = written().filter_map(|(number, written)| {
         let host = settings
             .upstreams
             .get(&written.upstream)?
             .preview
             .host
             .as_ref()?;
-        Some(Route { host: HostRule::Exact(host.to_string()), ..route(written)? })
+        Some(Route { host: HostRule::Exact(host.to_string()), ..route((number, written))? })
     });
     Routes::new(made.chain(previewed).collect())
 }

@@ -15,6 +15,7 @@ use crate::control::command::status::PreviewStatus;
 use crate::control::command::status::ProbeStatus;
 use crate::control::command::status::PromotionStatus;
 use crate::control::command::status::ReloadStatus;
+use crate::control::command::status::RollbackStatus;
 use crate::control::command::status::Status;
 use crate::control::command::status::TargetStatus;
 use crate::control::command::status::UpstreamStatus;
@@ -99,6 +100,10 @@ fn of_upstream(upstream: &Upstream, board: &Board) -> UpstreamStatus {
         canary: upstream.canary_order().map(of_canary),
         preview: upstream.orders.preview.as_ref().map(of_preview),
         maintenance: upstream.orders.maintenance.as_ref().map(of_maintenance),
+        rollback: upstream.orders.held.as_ref().map(|held| RollbackStatus {
+            colour: held.colour,
+            instant_until: events::at(held.until),
+        }),
         pools,
     }
 }

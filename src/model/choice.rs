@@ -84,6 +84,18 @@ pub enum Why {
     Preview,
 }
 
+impl Why {
+    /// Whether it is a request like others: what comes of it says something about its colour. Testers
+    /// are no measure of what users ask for.
+    #[must_use]
+    pub fn is_ordinary(self) -> bool {
+        match self {
+            Self::Live | Self::Canary | Self::StandIn => true,
+            Self::Pinned | Self::Preview => false,
+        }
+    }
+}
+
 /// Decides about a request to `upstream`. Where [`Upstream::is_plain`], the live colour is all that
 /// there is to choose, and nobody need ask.
 #[must_use]

@@ -2,9 +2,11 @@
 
 pub mod choice;
 pub mod colour;
+pub mod conduct;
 pub mod extras;
 pub mod fault;
 pub mod health;
+pub mod on_fail;
 pub mod orders;
 pub mod pattern;
 pub mod pool;

@@ -3,6 +3,7 @@
 //! and `model::choice` obeys it.
 
 pub mod canary;
+pub mod held;
 pub mod maintenance;
 pub mod moment;
 pub mod preview;
@@ -13,6 +14,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::model::orders::canary::Canary;
+use crate::model::orders::held::Held;
 use crate::model::orders::maintenance::Maintenance;
 use crate::model::orders::preview::Preview;
 
@@ -30,6 +32,9 @@ pub struct Orders {
     /// Who has a token sees the standby colour.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preview: Option<Preview>,
+    /// The retired colour is not to be stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
 }
 
 /// One order of an upstream, by its name in events and messages.
@@ -40,6 +45,8 @@ pub enum Order {
     Maintenance,
     /// [`Orders::preview`].
     Preview,
+    /// [`Orders::held`].
+    Held,
 }
 
 impl Order {
@@ -49,6 +56,7 @@ impl Order {
         match self {
             Self::Maintenance => "maintenance",
             Self::Preview => "preview",
+            Self::Held => "held",
         }
     }
 }
@@ -60,12 +68,19 @@ impl Orders {
         *self == Self::default()
     }
 
+    /// Whether none of them is about requests.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        Self { held: None, ..self.clone() }.is_empty()
+    }
+
     /// When the first of them is over.
     #[must_use]
     pub fn next_expiry(&self) -> Option<SystemTime> {
         let maintenance = self.maintenance.as_ref().map(|order| order.until);
         let preview = self.preview.as_ref().map(|order| order.until);
-        maintenance.into_iter().chain(preview).min()
+        let held = self.held.as_ref().map(|order| order.until);
+        maintenance.into_iter().chain(preview).chain(held).min()
     }
 
     /// Drops what is over at `now`, and says what that was.
@@ -81,6 +96,9 @@ impl Orders {
         if self.preview.take_if(|order| order.until <= now).is_some() {
             over.push(Order::Preview);
         }
+        if self.held.take_if(|order| order.until <= now).is_some() {
+            over.push(Order::Held);
+        }
         over
     }
 }
@@ -88,6 +106,7 @@ impl Orders {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::colour::Colour;
     use std::time::Duration;
 
     const EPOCH: SystemTime = SystemTime::UNIX_EPOCH;
@@ -111,6 +130,16 @@ mod tests {
         assert!(!orders.is_empty());
         assert_eq!(orders.expire(EPOCH + Duration::from_secs(10)), [Order::Maintenance]);
         assert!(orders.is_empty());
+    }
+
+    #[test]
+    fn a_colour_that_is_held_is_nothing_to_a_request_and_is_let_go_at_its_moment() {
+        let held =
+            Held { colour: Colour::Blue, until: EPOCH + Duration::from_secs(5), baking: false };
+        let mut orders = Orders { held: Some(held), ..Orders::default() };
+        assert!(orders.is_silent() && !orders.is_empty());
+        assert_eq!(orders.expire(EPOCH + Duration::from_secs(5)), [Order::Held]);
+        assert!(!Orders { maintenance: Some(until(10)), ..orders }.is_silent());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use crate::model::colour::Colour;
+use crate::model::conduct::Conduct;
 use crate::model::target::Target;
 use crate::sync::lease::Holder;
 use crate::sync::lease::Leases;
@@ -24,6 +25,7 @@ pub struct Pool {
     /// The largest weight among them; 1 if none has one.
     pub heaviest: u32,
     leases: Leases,
+    conduct: Conduct,
     /// A second in the upper half, and how many retries it has seen in the lower.
     retries: AtomicU64,
 }
@@ -51,14 +53,21 @@ impl Pool {
             .max()
             .unwrap_or(1)
             .max(1);
-        let (leases, retries) = (Leases::new(workers), AtomicU64::new(0));
-        Self { id, upstream, colour, targets, heaviest, leases, retries }
+        let (leases, conduct) = (Leases::new(workers), Conduct::new(workers));
+        let retries = AtomicU64::new(0);
+        Self { id, upstream, colour, targets, heaviest, leases, conduct, retries }
     }
 
     /// What is in flight here.
     #[must_use]
     pub fn leases(&self) -> &Leases {
         &self.leases
+    }
+
+    /// How its requests have ended.
+    #[must_use]
+    pub fn conduct(&self) -> &Conduct {
+        &self.conduct
     }
 
     /// A lease for the tests of rooms that may not name `sync`.

@@ -83,6 +83,8 @@ pub struct Route {
     pub host: HostRule,
     /// The path prefix.
     pub path: String,
+    /// Its place among the routes of the file, from 0.
+    pub number: usize,
     /// Index into the snapshot's upstreams.
     pub upstream: usize,
     /// What applies to requests on this route: the route's own, the upstream's, the process's.
@@ -233,7 +235,7 @@ mod tests {
 
     fn route(host: &str, path: &str, upstream: usize) -> Route {
         let host = host.parse().unwrap();
-        Route { host, path: path.to_owned(), upstream, timeouts: Timeouts::default() }
+        Route { host, path: path.to_owned(), number: 0, upstream, timeouts: Timeouts::default() }
     }
 
     fn table() -> Routes {

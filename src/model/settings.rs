@@ -15,6 +15,7 @@ use ipnet::IpNet;
 
 use crate::model::choice::skew::SkewSettings;
 use crate::model::colour::Colour;
+use crate::model::on_fail::OnFail;
 use crate::model::route::HostRule;
 use crate::model::target::Address;
 use crate::model::warmup::WarmupSettings;
@@ -168,6 +169,12 @@ pub struct PromotionSettings {
     pub rescue: bool,
     /// How the new colour is warmed up before its gate; `None`: it is not.
     pub warmup: Option<Arc<WarmupSettings>>,
+    /// How long the new colour is compared with the one it replaced; zero: it is not.
+    pub bake: Duration,
+    /// What becomes of a release that is judged bad.
+    pub on_fail: OnFail,
+    /// How long after a promote the retired colour is not to be stopped.
+    pub hold: Duration,
 }
 
 /// Every timeout, resolved.
@@ -349,6 +356,9 @@ impl Default for PromotionSettings {
             drain_timeout: Duration::from_secs(30),
             rescue: false,
             warmup: None,
+            bake: Duration::ZERO,
+            on_fail: OnFail::Revert,
+            hold: Duration::ZERO,
         }
     }
 }

@@ -10,6 +10,7 @@ mod moving;
 mod pace;
 mod record;
 mod target_use;
+mod testimony;
 #[cfg(test)]
 mod tests;
 
@@ -53,6 +54,8 @@ pub(crate) struct Exchange {
     asked: OnceCell<Asked>,
     extras: OnceCell<Box<Extras>>,
     generation: Cell<u64>,
+    /// The number of its route; `None`: what comes of it says nothing about a release.
+    route: Cell<Option<usize>>,
     timeouts: Cell<Timeouts>,
     pool: RefCell<Option<Rc<WorkerPool>>>,
     lease: RefCell<Option<Lease<Rc<WorkerPool>>>>,
@@ -100,6 +103,7 @@ impl Exchange {
             asked: OnceCell::new(),
             extras: OnceCell::new(),
             generation: Cell::new(0),
+            route: Cell::new(None),
             timeouts: Cell::new(Timeouts::default()),
             pool: RefCell::new(None),
             lease: RefCell::new(None),

@@ -49,6 +49,8 @@ pub(crate) enum Plan {
         lease: Lease<Rc<WorkerPool>>,
         /// The timeouts of its route.
         timeouts: Timeouts,
+        /// The number of its route; `None`: it says nothing about a release.
+        route: Option<usize>,
         /// The snapshot it was decided on.
         generation: u64,
         /// The largest body that may come.
@@ -113,9 +115,10 @@ pub(crate) fn arrive(
     let plan = decide(worker, connection, head);
     exchange.ask(asked(connection, head, plan.as_ref().ok()));
     let next = match plan {
-        Ok(Plan::Forward { lease, timeouts, generation, body_max, extras }) => {
+        Ok(Plan::Forward { lease, timeouts, route, generation, body_max, extras }) => {
             exchange.decided_on(generation);
             exchange.hold(lease, timeouts);
+            exchange.counts_on(route);
             if let Some(extras) = extras {
                 exchange.adorn(extras);
             }
@@ -264,7 +267,7 @@ pub(crate) fn decide(
                 NoRoute::Path => Fault::UnknownPath,
             })?;
         let way = seen.way(route.upstream).ok_or(Fault::Internal)?;
-        let (mut extras, mut is_preview) = (None, false);
+        let (mut extras, mut is_preview, mut counts) = (None, false, true);
         let pool = if way.is_plain {
             &way.live
         } else {
@@ -277,6 +280,7 @@ pub(crate) fn decide(
             match choice::choose(upstream, &request) {
                 Choice::Send { colour, why, extras: added } => {
                     (extras, is_preview) = (added, why == Why::Preview);
+                    counts = why.is_ordinary();
                     way.for_reason(colour, why)
                 }
                 Choice::Maintain => {
@@ -303,6 +307,7 @@ pub(crate) fn decide(
             return Ok(Plan::Forward {
                 lease,
                 timeouts: route.timeouts,
+                route: counts.then_some(route.number),
                 generation: snapshot.generation,
                 body_max: snapshot.settings.limits.request_body,
                 extras,

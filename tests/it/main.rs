@@ -57,4 +57,5 @@ mod timeouts;
 mod tls;
 mod tls_hostile;
 mod upgrade;
+mod verdict;
 mod warmup;

@@ -227,6 +227,9 @@ fn promotion(field: &Field<written::Promotion>) -> PromotionSettings {
         set(&written.drain_timeout, &mut promotion.drain_timeout);
         promotion.rescue = word(&written.rescue).map_or(promotion.rescue, |rescue| rescue.0);
         promotion.warmup = releases::warmup(&written.warmup).map(Arc::new);
+        promotion.bake = word(&written.bake).map_or(promotion.bake, |bake| bake.0);
+        set(&written.on_fail, &mut promotion.on_fail);
+        promotion.hold = word(&written.hold).map_or(promotion.hold, |hold| hold.0);
     }
     promotion
 }

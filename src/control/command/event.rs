@@ -4,6 +4,8 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::control::command::Code;
+use crate::control::command::verdict::Baking;
+use crate::control::command::verdict::Verdict;
 use crate::model::colour::Colour;
 use crate::model::orders::Order;
 use crate::model::problem::Problem;
@@ -46,6 +48,41 @@ pub enum Event {
     /// The colour that drained was made live again: nothing is safe to kill. Last.
     Reopened {
         /// One an upstream, `safe_to_kill` being null.
+        receipts: Vec<Receipt>,
+    },
+    /// A step of a promotion in steps begins: this part of the users gets the new colour.
+    Step {
+        /// The new colour.
+        colour: Colour,
+        /// The part, in percent.
+        weight: Share,
+        /// Which step it is, from 1.
+        step: usize,
+        /// Of how many.
+        steps: usize,
+        /// How long it is judged, at least.
+        pause_seconds: f64,
+        /// The generation in service.
+        generation: u64,
+    },
+    /// The new colour is being judged.
+    Baking {
+        /// One an upstream.
+        colours: Vec<Baking>,
+        /// Until the verdict, at the latest.
+        left_seconds: f64,
+    },
+    /// What the bake of one upstream has come to.
+    Verdict(Verdict),
+    /// The new colour was judged bad, and the old one was made live again: nothing is safe to kill.
+    /// Last.
+    Reverted {
+        /// One an upstream; `colour` is the one that is live again.
+        receipts: Vec<Receipt>,
+    },
+    /// The new colour was judged bad, and traffic stays: nothing is safe to kill. Last.
+    Frozen {
+        /// One an upstream.
         receipts: Vec<Receipt>,
     },
     /// Nothing has changed. Last.
@@ -212,6 +249,12 @@ pub struct Receipt {
     /// How the new colour was warmed up, if it was to be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warmup: Option<Warmth>,
+    /// What the bake has come to, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+    /// Until when the retired colour is not to be stopped: RFC 3339, UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_until: Option<String>,
 }
 
 /// How warm a new colour is.
@@ -255,12 +298,15 @@ impl Event {
         match self {
             Self::Drained { .. } | Self::WouldSwitch { .. } | Self::Canary { .. } => Some(0),
             Self::Cut { .. } => Some(3),
-            Self::Reopened { .. } => Some(6),
+            Self::Reopened { .. } | Self::Reverted { .. } | Self::Frozen { .. } => Some(6),
             Self::Refused { code, .. } => Some(code.exit_code()),
             Self::Warming { .. }
             | Self::Gating { .. }
             | Self::Switched { .. }
             | Self::Draining { .. }
+            | Self::Baking { .. }
+            | Self::Step { .. }
+            | Self::Verdict(_)
             | Self::Guarded { .. }
             | Self::Probe { .. }
             | Self::Ejection { .. }
@@ -287,6 +333,8 @@ mod tests {
             safe_to_kill: Some(Colour::Blue),
             already: false,
             warmup: None,
+            verdict: None,
+            held_until: None,
         };
         let line = serde_json::to_string(&Event::Drained { receipts: vec![receipt] }).unwrap();
         assert_eq!(

@@ -5,9 +5,12 @@ pub mod canary;
 pub mod event;
 pub mod maintenance;
 pub mod status;
+pub mod verdict;
 
 use serde::Deserialize;
 use serde::Serialize;
+
+use crate::model::split::Share;
 
 /// `POST /v1/promote`. Words that come from outside stay words here, so that the supervisor can
 /// refuse an unknown one by name.
@@ -43,6 +46,19 @@ pub struct Promote {
     /// Skip the gate.
     #[serde(default, skip_serializing_if = "is_false")]
     pub force: bool,
+    /// How long the new colour is judged after the switch; absent: `promotion.bake`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bake: Option<String>,
+    /// What becomes of it if it is judged bad; absent: `promotion.on_fail`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_fail: Option<String>,
+    /// Percent of the users, step by step, from a canary to everybody; each step is judged. Absent: all
+    /// at once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Share>,
+    /// How long each step is judged; absent: a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<String>,
 }
 
 /// `POST /v1/rollback`: promote the colour that was live before, with a gate of one round.
@@ -92,6 +108,9 @@ pub struct Guard {
     /// The upstream; absent: the only promotable one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream: Option<String>,
+    /// Although the colour is held for a way back.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub ignore_hold: bool,
 }
 
 /// The answer to [`Probe`].

@@ -48,8 +48,20 @@ pub struct UpstreamStatus {
     /// The preview that stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview: Option<PreviewStatus>,
+    /// The way back, while the old colour is held for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<RollbackStatus>,
     /// `blue` and `green`, or `targets` for a plain upstream.
     pub pools: BTreeMap<String, PoolStatus>,
+}
+
+/// The way back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollbackStatus {
+    /// The colour that was live before.
+    pub colour: Colour,
+    /// Until when nobody stops it: RFC 3339, UTC.
+    pub instant_until: String,
 }
 
 /// An upstream that is being maintained.
@@ -106,6 +118,8 @@ pub enum Phase {
     Gating,
     /// The switch is done.
     Draining,
+    /// The drain is over, and the new colour is still being judged.
+    Baking,
 }
 
 /// One pool.

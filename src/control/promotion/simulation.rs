@@ -2,6 +2,8 @@
 //! prints the seed; `SEED=n cargo test --lib promotion::simulation` replays it alone.
 
 use super::*;
+use crate::model::colour::Colour;
+use crate::model::health::ProbeOutcome;
 
 const SEEDS: u64 = 5000;
 const STEPS: usize = 60;
@@ -16,6 +18,8 @@ struct Referee {
     published_at: Option<Instant>,
     reopened: usize,
     cut: bool,
+    judged: Option<Judgement>,
+    asked_to_revert: bool,
     ending: Option<Ending>,
 }
 
@@ -31,7 +35,7 @@ fn every_history_keeps_the_promises() {
         *endings.entry(format!("{ending:?}")).or_default() += 1;
     }
     if only.is_none() {
-        assert_eq!(endings.len(), 7, "every ending must be met: {endings:?}");
+        assert_eq!(endings.len(), 9, "every ending must be met: {endings:?}");
     }
 }
 
@@ -49,6 +53,8 @@ fn play(seed: u64) -> Ending {
         published_at: None,
         reopened: 0,
         cut: false,
+        judged: None,
+        asked_to_revert: false,
         ending: None,
     };
     let action = promotion.step(Input::Begin, now);
@@ -66,10 +72,16 @@ fn play(seed: u64) -> Ending {
 /// Whatever happened: from any state a terminal event is reached when the world stops moving.
 fn finish(promotion: &mut Promotion, referee: &mut Referee, mut now: Instant) -> Ending {
     let empty = Input::Look { in_flight: 0, cut: 0 };
-    for input in [Input::Published, Input::Deadline, empty, empty] {
+    let judged = Input::Judged(Judgement::Inconclusive);
+    for input in
+        [Input::NotReverted, Input::Published, Input::Deadline, empty, empty, judged, empty]
+    {
         now += Duration::from_secs(200);
         // The supervisor reports a publish only where it was asked for one.
         if matches!(input, Input::Published) && (!referee.asked_to_publish || referee.published) {
+            continue;
+        }
+        if matches!(input, Input::NotReverted) && !referee.asked_to_revert {
             continue;
         }
         let action = promotion.step(input, now);
@@ -89,6 +101,8 @@ fn random_plan(dice: &mut fastrand::Rng) -> Plan {
         interval: Duration::from_millis(dice.u64(0..2000)),
         gate_timeout: Duration::from_millis(dice.u64(0..20_000)),
         drain_timeout: Duration::from_millis(dice.u64(0..20_000)),
+        bake: Duration::from_millis(dice.choice([0, 5000]).unwrap()),
+        on_fail: dice.choice(OnFail::ALL).unwrap(),
         members: dice.usize(1..4),
     }
 }
@@ -113,11 +127,17 @@ impl Referee {
         if self.asked_to_publish && !self.published && self.ending.is_none() {
             return if dice.u8(0..10) == 0 { Input::NotPublished } else { Input::Published };
         }
-        match dice.u8(0..40) {
+        if self.asked_to_revert && self.ending.is_none() {
+            return if dice.u8(0..4) == 0 { Input::NotReverted } else { Input::Reopened };
+        }
+        match dice.u8(0..44) {
             0 => Input::ClientGone,
             1 => Input::Deadline,
             2..=4 if self.published => Input::Reopened,
             5..=24 => Input::Round(round),
+            40 => Input::Judged(Judgement::Passed),
+            41 => Input::Judged(Judgement::Failed),
+            42 => Input::Judged(Judgement::Inconclusive),
             _ => Input::Look { in_flight: dice.usize(0..12), cut: dice.usize(0..3) },
         }
     }
@@ -156,6 +176,16 @@ impl Referee {
                 assert!(may, "seed {seed}: drains what was not retired");
                 assert_ne!(self.plan.purpose, Purpose::Canary, "seed {seed}: nothing is retired");
             }
+            Action::Bake => {
+                let waits = self.published && !self.plan.bake.is_zero() && self.judged.is_none();
+                assert!(waits, "seed {seed}: waits for a verdict that nobody gives");
+            }
+            Action::Revert => {
+                assert_eq!(self.judged, Some(Judgement::Failed), "seed {seed}");
+                assert_eq!(self.plan.on_fail, OnFail::Revert, "seed {seed}");
+                assert!(!self.asked_to_revert, "seed {seed}: reverted twice");
+                self.asked_to_revert = true;
+            }
             Action::End(ending) => self.judge_ending(ending),
             Action::Ignore => {}
         }
@@ -172,11 +202,16 @@ impl Referee {
                 self.published_at = Some(now);
             }
             Input::Reopened => self.reopened += 1,
+            Input::Judged(judgement) if self.published && self.ending.is_none() => {
+                self.judged = self.judged.or(Some(judgement));
+            }
             Input::Round(_)
             | Input::Begin
             | Input::Deadline
             | Input::ClientGone
             | Input::NotPublished
+            | Input::Judged(_)
+            | Input::NotReverted
             | Input::Look { .. } => {}
         }
     }
@@ -198,7 +233,20 @@ impl Referee {
                 let followed = self.plan.purpose == Purpose::Already;
                 assert!((self.cut || followed) && self.reopened == 0, "seed {seed}");
             }
+            Ending::Reverted => {
+                assert!(self.asked_to_revert && self.reopened >= self.plan.members, "seed {seed}");
+            }
+            Ending::Frozen => assert_eq!(self.judged, Some(Judgement::Failed), "seed {seed}"),
             Ending::Reopened => assert!(self.published && self.reopened > 0, "seed {seed}"),
+        }
+        let bakes = self.published && !self.plan.bake.is_zero();
+        if bakes && matches!(ending, Ending::Drained | Ending::Cut) {
+            assert!(self.judged.is_some(), "seed {seed}: over before the verdict");
+            let failed = self.judged == Some(Judgement::Failed);
+            assert!(
+                !failed || self.plan.on_fail == OnFail::Notify,
+                "seed {seed}: bad, and yet done"
+            );
         }
         let safe = ending.is_safe_to_kill(0);
         assert!(!safe || (switched && self.reopened == 0), "seed {seed}: not safe");

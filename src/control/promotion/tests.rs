@@ -1,6 +1,8 @@
 //! The state machine, history by history.
 
 use super::*;
+use crate::model::colour::Colour;
+use crate::model::health::ProbeOutcome;
 
 fn plan() -> Plan {
     Plan {
@@ -10,6 +12,8 @@ fn plan() -> Plan {
         interval: Duration::from_secs(1),
         gate_timeout: Duration::from_secs(5),
         drain_timeout: Duration::from_secs(30),
+        bake: Duration::ZERO,
+        on_fail: OnFail::Revert,
         members: 1,
     }
 }
@@ -177,4 +181,56 @@ fn a_promotion_of_the_live_colour_waits_and_never_cuts() {
     let end = promotion.step(Input::Look { in_flight: 2, cut: 0 }, late);
     assert_eq!(end, Action::End(Ending::Cut));
     assert!(!Ending::Cut.is_safe_to_kill(2));
+}
+
+fn baked_from(now: Instant, on_fail: OnFail) -> Promotion {
+    let bake = Duration::from_secs(60);
+    let mut promotion = Promotion::new(Plan { rounds: 0, bake, on_fail, ..plan() });
+    promotion.step(Input::Begin, now);
+    promotion.step(Input::Published, now);
+    promotion
+}
+
+#[test]
+fn a_promotion_is_over_when_it_has_drained_and_baked() {
+    let now = Instant::now();
+    let empty = Input::Look { in_flight: 0, cut: 0 };
+    let passed = Input::Judged(Judgement::Passed);
+    let mut promotion = baked_from(now, OnFail::Revert);
+    assert_eq!(promotion.bakes_until(), Some(now + Duration::from_secs(60)));
+    assert_eq!(promotion.step(empty, now), Action::Bake);
+    assert!(promotion.is_switched() && !promotion.is_draining());
+    assert!(matches!(promotion.step(passed, now), Action::Watch { .. }), "shut, and looked at");
+    assert_eq!(promotion.step(empty, now), Action::End(Ending::Drained));
+
+    let mut promotion = baked_from(now, OnFail::Revert);
+    assert_eq!(promotion.step(passed, now), Action::Ignore);
+    assert_eq!(promotion.bakes_until(), None);
+    assert_eq!(promotion.step(empty, now), Action::End(Ending::Drained));
+}
+
+#[test]
+fn a_failed_bake_reverts_freezes_or_notifies() {
+    let now = Instant::now();
+    let failed = Input::Judged(Judgement::Failed);
+    let mut reverts = baked_from(now, OnFail::Revert);
+    assert_eq!(reverts.step(failed, now), Action::Revert);
+    assert_eq!(reverts.step(Input::Reopened, now), Action::End(Ending::Reverted));
+    let mut cannot = baked_from(now, OnFail::Revert);
+    cannot.step(failed, now);
+    assert_eq!(cannot.step(Input::NotReverted, now), Action::End(Ending::Frozen));
+    let mut freezes = baked_from(now, OnFail::Freeze);
+    assert_eq!(freezes.step(failed, now), Action::End(Ending::Frozen));
+    let mut notifies = baked_from(now, OnFail::Notify);
+    assert_eq!(notifies.step(failed, now), Action::Ignore);
+    let end = notifies.step(Input::Look { in_flight: 0, cut: 0 }, now);
+    assert_eq!(end, Action::End(Ending::Drained));
+}
+
+#[test]
+fn a_rollback_by_hand_ends_the_bake_as_taken_back() {
+    let now = Instant::now();
+    let mut promotion = baked_from(now, OnFail::Revert);
+    promotion.step(Input::Look { in_flight: 0, cut: 0 }, now);
+    assert_eq!(promotion.step(Input::Reopened, now), Action::End(Ending::Reopened));
 }

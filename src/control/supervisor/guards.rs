@@ -27,6 +27,17 @@ pub(super) struct Held {
     alive: Weak<()>,
 }
 
+/// Refuses while the colour is held for a way back.
+fn is_let_go(upstream: &Upstream, colour: Colour) -> Result<(), Refusal> {
+    let held = upstream.orders.held.as_ref();
+    let held = held.filter(|held| held.colour == colour && held.until > SystemTime::now());
+    let Some(held) = held else { return Ok(()) };
+    let (name, until) = (&upstream.name, events::at(held.until));
+    let why = if held.baking { "its successor is being judged" } else { "rollback is instant" };
+    let refused = refusal::in_use(format!("{name}: {colour} is held until {until}: {why}"));
+    Err(refusal::hinted(refused, "wait, or give it up: guard --ignore-hold"))
+}
+
 impl Supervisor {
     /// Grants a guard if the colour is not live, not about to be, and nothing is in flight on it.
     pub(super) fn guard(&mut self, guard: &Guard, caller: Caller) -> Result<Guarded, Refusal> {
@@ -34,6 +45,9 @@ impl Supervisor {
             return Err(refusal::stopping());
         }
         let (upstream, colour) = request::guard(guard, &self.snapshots.load())?;
+        if !guard.ignore_hold {
+            is_let_go(&upstream, colour)?;
+        }
         self.shut_for_guard(&upstream, colour)?;
         let alive = Arc::new(());
         self.guards.retain(|held| held.alive.strong_count() > 0);

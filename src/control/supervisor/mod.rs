@@ -1,6 +1,7 @@
 //! The one task that may publish. It owns the snapshot, the journal, the checks, the listeners and
 //! every promotion under way, and takes one command at a time; what takes long runs beside it.
 
+mod bakes;
 mod canary;
 mod guards;
 pub mod handle;
@@ -16,6 +17,8 @@ mod start;
 mod switch;
 mod tasks;
 mod telling;
+mod trial;
+mod walk;
 mod warm;
 
 use std::collections::BTreeMap;
@@ -43,12 +46,14 @@ use crate::control::journal::Journal;
 use crate::control::journal::Memory;
 use crate::control::promotion::Input;
 use crate::control::status::Board;
+use crate::control::supervisor::bakes::Bakes;
 use crate::control::supervisor::guards::Held;
 use crate::control::supervisor::handle::Ask;
 use crate::control::supervisor::handle::Cause;
 use crate::control::supervisor::running::Running;
 use crate::control::supervisor::tasks::Done;
 use crate::control::supervisor::tasks::Serial;
+use crate::control::supervisor::walk::Walk;
 use crate::model::colour::Colour;
 use crate::model::pool::Pool;
 use crate::model::settings::Settings;
@@ -91,6 +96,9 @@ pub struct Supervisor {
     next_serial: Serial,
     /// Promotions whose retired colour has just been made live again.
     taken_back: Vec<Serial>,
+    bakes: Bakes,
+    /// Promotions in steps.
+    walks: BTreeMap<Serial, Walk>,
     guards: Vec<Held>,
     /// Pools that a reload replaced and that may still have work.
     leftovers: Vec<Arc<Pool>>,
@@ -114,6 +122,7 @@ impl Supervisor {
         let (mut graceful, mut now) = (stopping.clone(), stopping);
         self.tasks.spawn(tasks::first_round(self.snapshots.load()));
         while !(self.stopping && self.running.is_empty()) {
+            let baking = self.is_baking();
             tokio::select! {
                 biased;
                 () = now.reached(Stage::Now) => break,
@@ -123,6 +132,7 @@ impl Supervisor {
                 }
                 Some(ask) = self.asks.recv() => self.take(ask).await,
                 Some(flip) = self.flips.recv() => self.flipped(flip),
+                look = self.bakes.due(baking) => self.bakes_due(look).await,
                 () = Self::order_over(&self.memory) => self.expire().await,
                 () = changed(&mut self.watch) => self.waiting.push((Cause::Watch, None)),
             }
@@ -173,6 +183,7 @@ impl Supervisor {
             Ok(Done::Look(serial)) => self.look(serial).await,
             Ok(Done::Emptied(pool, cut)) => self.emptied(&pool, cut),
             Ok(Done::FirstRound) => self.open(),
+            Ok(Done::Relayed(serial, last)) => self.relayed(serial, last),
             Err(error) if error.is_cancelled() => {}
             Err(error) => self.lost(&error).await,
         }
@@ -248,12 +259,13 @@ impl Supervisor {
         let gating: Vec<Serial> = self
             .running
             .iter()
-            .filter(|(_, running)| !running.machine.is_draining())
+            .filter(|(_, running)| !running.machine.is_switched())
             .map(|(serial, _)| *serial)
             .collect();
         for serial in gating {
             self.cancel_for_stop(serial).await;
         }
+        self.end_bakes().await;
     }
 
     /// The one place that publishes: `snapshot` is what every request decides on from here.

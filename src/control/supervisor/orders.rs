@@ -16,10 +16,22 @@ use crate::control::supervisor::Supervisor;
 use crate::control::supervisor::refusal;
 use crate::model::orders::Order;
 use crate::model::orders::Orders;
+use crate::model::pool::Pool;
 use crate::model::snapshot::Snapshot;
 
 /// The clock on the wall may be set while an order waits for its end.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
+/// A colour that is no longer held may be stopped at any time: nothing goes there any more.
+fn shut_standby(snapshot: &Snapshot, upstream: &str) {
+    let upstream = snapshot.upstream(upstream);
+    let unseen = upstream.filter(|upstream| upstream.orders.preview.is_none());
+    let standby = unseen.and_then(|upstream| upstream.pool(upstream.live()?.other()));
+    let idle = |pool: &&Arc<Pool>| pool.leases().is_retired() && pool.leases().plain() == 0;
+    if let Some(pool) = standby.filter(idle) {
+        pool.leases().shut();
+    }
+}
 
 impl Supervisor {
     /// Changes what is ordered for these upstreams: makes it durable, then publishes it. Pools that
@@ -95,10 +107,12 @@ impl Supervisor {
         if let Err(why) = self.make_durable(generation, &memory).await {
             tracing::warn!(why, "that orders are over could not be made durable");
         }
-        self.adopt(generation, memory);
+        let new = self.adopt(generation, memory);
         for (upstream, order) in over {
-            if order == Order::Preview {
-                self.shut_after_preview(&upstream);
+            match order {
+                Order::Preview => self.shut_after_preview(&upstream),
+                Order::Held => shut_standby(&new, &upstream),
+                Order::Maintenance => {}
             }
             tracing::info!(upstream, order = order.as_str(), generation, "order is over");
             let (stands, until) = (false, None);

@@ -103,6 +103,10 @@ impl Supervisor {
     pub(super) fn shut_after_preview(&self, upstream: &str) {
         let snapshot = self.snapshots.load();
         let Some(upstream) = snapshot.upstream(upstream) else { return };
+        // What is held stays open to its exceptions.
+        if upstream.orders.held.is_some() {
+            return;
+        }
         let pool = upstream.live().and_then(|live| upstream.pool(live.other()));
         if let Some(pool) = pool.filter(|pool| pool.leases().is_retired())
             && !self.is_draining(&upstream.name)

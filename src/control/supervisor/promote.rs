@@ -36,9 +36,11 @@ use crate::control::supervisor::running::Member;
 use crate::control::supervisor::running::Running;
 use crate::control::supervisor::running::ends_canary;
 use crate::control::supervisor::tasks;
+use crate::control::supervisor::tasks::Draining;
 use crate::control::supervisor::tasks::Serial;
 use crate::control::supervisor::telling;
 use crate::model::colour::Colour;
+use crate::model::split::Share;
 
 impl Supervisor {
     /// Starts a promotion, or says why not.
@@ -49,6 +51,9 @@ impl Supervisor {
     ) -> Result<EventStream, Refusal> {
         if self.stopping {
             return Err(refusal::stopping());
+        }
+        if !matches!(request.steps.as_slice(), [] | [Share::ALL]) {
+            return self.walk(request, caller).await;
         }
         let wish = request::promote(request, &self.snapshots.load())?;
         self.start(wish, caller).await
@@ -83,12 +88,18 @@ impl Supervisor {
         caller: Caller,
     ) -> Result<EventStream, Refusal> {
         self.may_start(&wish)?;
+        Ok(self.set_out(wish, caller).await)
+    }
+
+    /// Starts a promotion that nothing stands in the way of.
+    pub(super) async fn set_out(&mut self, wish: Wish, caller: Caller) -> EventStream {
         let members: Vec<Member> = wish
             .members
             .iter()
             .map(|(upstream, colour)| Member {
                 already: upstream.live() == Some(*colour) && !ends_canary(upstream, *colour),
                 reopened: false,
+                held: false,
                 retired: self.pools_of(upstream, colour.other()),
                 upstream: upstream.clone(),
                 colour: *colour,
@@ -98,7 +109,7 @@ impl Supervisor {
         let generation = self.snapshots.load().generation;
         if plan.purpose == Purpose::Already {
             if !wish.wait {
-                return Ok(only(Event::Switched { generation }));
+                return only(Event::Switched { generation });
             }
             plan.drain_timeout = self.drains_until(&members, plan.started) + 2 * SETTLE;
         }
@@ -119,6 +130,10 @@ impl Supervisor {
             refusal: None,
             warming: None,
             warmed: Vec::new(),
+            holds_old: !wish.is_back,
+            told: plan.started,
+            trials: Vec::new(),
+            verdicts: Vec::new(),
             task: None,
             machine: Promotion::new(plan),
         };
@@ -127,7 +142,7 @@ impl Supervisor {
         self.next_serial += 1;
         self.running.insert(serial, running);
         self.begin_promotion(serial).await;
-        Ok(EventStream { events })
+        EventStream { events }
     }
 
     /// How long the drains that still run on what these members retired may take.
@@ -199,9 +214,10 @@ impl Supervisor {
 
     /// Something may have changed on the pools that a promotion drains.
     pub(super) async fn look(&mut self, serial: Serial) {
-        let Some(running) = self.running.get(&serial) else { return };
+        let Some(running) = self.running.get_mut(&serial) else { return };
+        running.hear_what_is_held(&self.memory);
         running.shut_what_is_done();
-        let in_flight = tasks::in_flight(&running.draining());
+        let in_flight = running.draining().iter().map(Draining::left).sum();
         let cut = running.cut_so_far();
         if in_flight > 0 && cut == 0 {
             running.tell(&self.bus, &Event::Draining { in_flight });
@@ -247,8 +263,9 @@ impl Supervisor {
                 self.watch(serial, &mut running, until, None, until);
             }
             Action::End(ending) => return self.end(&mut running, ending),
-            // `Publish` was answered above, and the machine does not ask for it twice.
-            Action::Ignore | Action::Publish => {}
+            // `Publish` was answered above, and the machine does not ask for it twice; who looks at the
+            // bakes sees what else is to be done.
+            Action::Ignore | Action::Publish | Action::Bake | Action::Revert => {}
         }
         self.running.insert(serial, running);
     }
@@ -264,6 +281,7 @@ impl Supervisor {
         if let Some(task) = running.task.take() {
             task.abort();
         }
+        running.hear_what_is_held(&self.memory);
         let watch = tasks::watch(serial, running.draining(), until, known, not_before);
         running.task = Some(self.tasks.spawn(watch));
     }
@@ -277,14 +295,18 @@ impl Supervisor {
     }
 
     fn end(&mut self, running: &mut Running, ending: Ending) {
+        let mut receipts = running.receipts(ending);
+        self.complete(running, ending, &mut receipts);
         let event = match ending {
             Ending::Refused => telling::refused(running, Code::Gate),
             Ending::Cancelled => telling::refused(running, Code::TakenBack),
             Ending::WouldSwitch => telling::would_switch(running),
             Ending::Shared => telling::shared(running),
-            Ending::Drained => Event::Drained { receipts: running.receipts(ending) },
-            Ending::Cut => Event::Cut { receipts: running.receipts(ending) },
-            Ending::Reopened => Event::Reopened { receipts: running.receipts(ending) },
+            Ending::Drained => Event::Drained { receipts },
+            Ending::Cut => Event::Cut { receipts },
+            Ending::Reopened => Event::Reopened { receipts },
+            Ending::Reverted => Event::Reverted { receipts },
+            Ending::Frozen => Event::Frozen { receipts },
         };
         if running.warming.take().is_some() {
             self.admit_previews();
@@ -319,6 +341,13 @@ fn plan(wish: &Wish, members: &[Member]) -> Plan {
     let longest = |of: fn(&Member) -> Duration| members.iter().map(of).max().unwrap_or_default();
     let gate = || longest(|member| member.upstream.promotion.gate_timeout);
     let drain = || longest(|member| member.upstream.promotion.drain_timeout);
+    let bake = || longest(|member| member.upstream.promotion.bake);
+    let stays = members.iter().all(Member::ends_canary);
+    let bake = if wish.is_back || stays { Duration::ZERO } else { wish.bake.unwrap_or_else(bake) };
+    let mut changing = members.iter().filter(|member| !member.already);
+    let own_on_fail = changing
+        .next()
+        .map(|member| member.upstream.promotion.on_fail);
     Plan {
         purpose,
         started: Instant::now(),
@@ -326,6 +355,8 @@ fn plan(wish: &Wish, members: &[Member]) -> Plan {
         interval: longest(|member| member.upstream.health.interval),
         gate_timeout: wish.gate_timeout.unwrap_or_else(gate),
         drain_timeout: wish.drain_timeout.unwrap_or_else(drain),
+        bake,
+        on_fail: wish.on_fail.or(own_on_fail).unwrap_or_default(),
         members: members.len(),
     }
 }

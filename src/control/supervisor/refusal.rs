@@ -93,10 +93,17 @@ pub(super) fn busy_promotion(
     let phase = match phase {
         Phase::Gating => "gating",
         Phase::Draining => "draining",
+        Phase::Baking => "baking",
     };
     let detail =
         format!("{upstream}: a promotion of {colour} by {caller} is {phase} since {since}");
     refusal(409, Code::Busy, "busy", detail)
+}
+
+pub(super) fn busy_steps(upstreams: &str, colour: Colour, caller: Caller) -> Refusal {
+    let detail = format!("{upstreams}: a promotion of {colour} in steps by {caller} is under way");
+    let busy = refusal(409, Code::Busy, "busy", detail);
+    hinted(busy, "`proxyctl canary` with another weight, or `rollback`, ends its steps")
 }
 
 pub(super) fn busy_guard(upstream: &str, colour: Colour, caller: Caller) -> Refusal {

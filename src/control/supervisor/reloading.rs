@@ -134,7 +134,7 @@ impl Supervisor {
                 .values()
                 .filter(|running| running.machine.is_draining())
                 .flat_map(Running::draining)
-                .any(|draining| Arc::ptr_eq(&draining, &pool));
+                .any(|draining| Arc::ptr_eq(&draining.pool, &pool));
             let timeout = old
                 .upstream(&pool.upstream)
                 .map(|upstream| upstream.promotion.drain_timeout)

@@ -14,6 +14,7 @@ use crate::control::command::event::Reason;
 use crate::control::supervisor::refusal;
 use crate::control::supervisor::running::ends_canary;
 use crate::model::colour::Colour;
+use crate::model::on_fail::OnFail;
 use crate::model::snapshot::Snapshot;
 use crate::model::split::Share;
 use crate::model::upstream::Pools;
@@ -39,6 +40,31 @@ pub(super) struct Wish {
     pub(super) canary: Option<Share>,
     /// Good rounds that open the gate; 0: forced.
     pub(super) rounds: u32,
+    /// How long the new colour is judged; `None`: as the file says.
+    pub(super) bake: Option<Duration>,
+    /// What becomes of it if it is judged bad; `None`: as the file says.
+    pub(super) on_fail: Option<OnFail>,
+    /// It leads back: the colour that it retires is neither judged by nor held.
+    pub(super) is_back: bool,
+}
+
+impl Wish {
+    /// The way back of a verdict: without a gate, for the probes of a warm colour have never stopped.
+    pub(super) fn back_to(members: Vec<(Upstream, Colour)>) -> Self {
+        Self {
+            members,
+            gate_timeout: None,
+            drain_timeout: None,
+            wait: false,
+            build: None,
+            dry_run: false,
+            canary: None,
+            rounds: 0,
+            bake: None,
+            on_fail: None,
+            is_back: true,
+        }
+    }
 }
 
 /// What a rollback comes to.
@@ -77,14 +103,13 @@ pub(super) fn canary(request: &Canary, snapshot: &Snapshot) -> Result<CanaryWay,
         .map(|upstream| (upstream.clone(), wanted))
         .collect();
     Ok(CanaryWay::Gate(Wish {
-        members,
         gate_timeout: duration("gate_timeout", request.gate_timeout.as_deref())?,
         drain_timeout: duration("drain_timeout", request.drain_timeout.as_deref())?,
         wait: request.wait,
         build: request.build.clone(),
-        dry_run: false,
         canary: begins.then_some(request.weight),
         rounds: if begins && !request.force { PROMOTE_ROUNDS } else { 0 },
+        ..Wish::back_to(members)
     }))
 }
 
@@ -147,6 +172,9 @@ pub(super) fn promote(request: &Promote, snapshot: &Snapshot) -> Result<Wish, Re
         } else {
             PROMOTE_ROUNDS
         },
+        bake: duration("bake", request.bake.as_deref())?,
+        on_fail: request.on_fail.as_deref().map(on_fail).transpose()?,
+        is_back: false,
     };
     let Some(expected) = expected else { return Ok(wish) };
     for upstream in upstreams {
@@ -188,16 +216,9 @@ pub(super) fn rollback(request: &Rollback, snapshot: &Snapshot) -> Result<Way, R
         return Ok(Way::None(reasons));
     }
     let switches = members.iter().any(|(up, colour)| !ends_canary(up, *colour));
-    Ok(Way::Back(Wish {
-        members,
-        gate_timeout,
-        drain_timeout,
-        wait: request.wait,
-        build: None,
-        dry_run: false,
-        canary: None,
-        rounds: u32::from(switches && !request.force),
-    }))
+    let rounds = u32::from(switches && !request.force);
+    let wait = request.wait;
+    Ok(Way::Back(Wish { gate_timeout, drain_timeout, wait, rounds, ..Wish::back_to(members) }))
 }
 
 pub(super) fn probe(
@@ -229,6 +250,10 @@ fn names_builds(upstreams: &[&Upstream]) -> Result<(), Refusal> {
     let detail = format!("build: upstreams.{name}.health.build_header is not set");
     let hint = "name the response header in which the health page says its build: X-Build";
     Err(refusal::hinted(refusal::malformed(detail), hint))
+}
+
+fn on_fail(word: &str) -> Result<OnFail, Refusal> {
+    OnFail::from_str(word).map_err(|unknown| refusal::malformed(format!("on_fail: {unknown}")))
 }
 
 fn colour(word: &str) -> Result<Colour, Refusal> {

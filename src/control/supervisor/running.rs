@@ -17,6 +17,7 @@ use crate::control::command::event::TargetReport;
 use crate::control::command::event::Warmth;
 use crate::control::command::status::Phase;
 use crate::control::command::status::PromotionStatus;
+use crate::control::command::verdict::Verdict;
 use crate::control::events;
 use crate::control::events::Bus;
 use crate::control::promotion::Ending;
@@ -24,6 +25,8 @@ use crate::control::promotion::Promotion;
 use crate::control::promotion::Purpose;
 use crate::control::supervisor::handle::Caller;
 use crate::control::supervisor::tasks;
+use crate::control::supervisor::tasks::Draining;
+use crate::control::supervisor::trial::Trial;
 use crate::control::supervisor::warm::Warming;
 use crate::model::colour::Colour;
 use crate::model::pool::Pool;
@@ -64,6 +67,14 @@ pub(super) struct Running {
     pub(super) warming: Option<Warming>,
     /// How warm it became.
     pub(super) warmed: Vec<Warmth>,
+    /// The retired colour may be held for a while: it is no way back.
+    pub(super) holds_old: bool,
+    /// When it was last told how the bake is doing.
+    pub(super) told: Instant,
+    /// The colours that are being judged.
+    pub(super) trials: Vec<Trial>,
+    /// What that has come to.
+    pub(super) verdicts: Vec<Verdict>,
     /// What it waits for.
     pub(super) task: Option<AbortHandle>,
 }
@@ -79,6 +90,9 @@ pub(super) struct Member {
     pub(super) already: bool,
     /// The other colour has been made live again.
     pub(super) reopened: bool,
+    /// The other colour is held for a way back: exceptions may go on using it, and the drain waits for
+    /// the plain requests alone.
+    pub(super) held: bool,
     /// What must be empty before the other colour is safe to kill: its pool, and older pools of that
     /// colour which a reload replaced.
     pub(super) retired: Vec<Arc<Pool>>,
@@ -93,6 +107,13 @@ impl Member {
     /// What is in flight on the retired colour.
     fn in_flight(&self) -> usize {
         tasks::in_flight(&self.retired)
+    }
+
+    /// What the drain waits for there.
+    fn draining(&self) -> impl Iterator<Item = Draining> {
+        let held = self.held;
+        let pools = self.retired.iter().cloned();
+        pools.map(move |pool| Draining { pool, held })
     }
 
     /// What has been ended by force there.
@@ -152,11 +173,11 @@ impl Running {
     }
 
     /// The pools its drain waits for.
-    pub(super) fn draining(&self) -> Vec<Arc<Pool>> {
+    pub(super) fn draining(&self) -> Vec<Draining> {
         self.members
             .iter()
             .filter(|member| !member.reopened)
-            .flat_map(|member| member.retired.iter().cloned())
+            .flat_map(Member::draining)
             .collect()
     }
 
@@ -164,8 +185,8 @@ impl Running {
     /// receipt that says "safe to kill" stands on it.
     pub(super) fn shut_what_is_done(&self) {
         let draining = self.draining();
-        for pool in draining.iter().filter(|pool| tasks::is_done(pool)) {
-            pool.leases().shut();
+        for done in draining.iter().filter(|draining| draining.is_done()) {
+            done.pool.leases().shut();
         }
     }
 
@@ -213,6 +234,8 @@ impl Running {
                     .iter()
                     .find(|warmth| warmth.upstream == *member.upstream.name)
                     .cloned(),
+                verdict: None,
+                held_until: None,
             }
         };
         self.members.iter().map(receipt).collect()
@@ -223,7 +246,8 @@ impl Running {
         let promoting = self.colour().filter(|_| self.canary.is_none());
         bus.tell_of(&self.id, self.names(), promoting, event.clone());
         let Some(answer) = &self.answer else { return };
-        let verdict = event.exit_code().is_some() || matches!(event, Event::Switched { .. });
+        let verdict = event.exit_code().is_some()
+            || matches!(event, Event::Switched { .. } | Event::Verdict(_));
         if verdict || answer.capacity() > KEPT_FOR_THE_VERDICT {
             // The error says that nobody listens any more; the promotion does not depend on it.
             drop(answer.try_send(event.clone()));
@@ -235,6 +259,7 @@ impl Running {
         let phase = match (self.machine.is_gating(), self.machine.is_draining()) {
             (true, _) => Phase::Gating,
             (false, true) if self.machine.plan().purpose == Purpose::Change => Phase::Draining,
+            (false, false) if self.machine.is_switched() => Phase::Baking,
             (false, _) => return None,
         };
         let member = self

@@ -14,6 +14,7 @@ use crate::config::Loaded;
 use crate::config::watch::Watch;
 use crate::control::checks;
 use crate::control::checks::Checks;
+use crate::control::events;
 use crate::control::events::Bus;
 use crate::control::journal::Journal;
 use crate::control::journal::Memory;
@@ -26,6 +27,7 @@ use crate::control::signing;
 use crate::control::status::Board;
 use crate::control::supervisor::ASKS;
 use crate::control::supervisor::Supervisor;
+use crate::control::supervisor::bakes::Bakes;
 use crate::control::supervisor::handle::Handle;
 use crate::model::colour::Colour;
 use crate::model::health::Verdict;
@@ -108,6 +110,8 @@ pub async fn build(
         running: BTreeMap::new(),
         next_serial: 0,
         taken_back: Vec::new(),
+        bakes: Bakes::new(),
+        walks: BTreeMap::new(),
         guards: Vec::new(),
         leftovers: Vec::new(),
         tasks: JoinSet::new(),
@@ -154,6 +158,7 @@ async fn first_snapshot(
             }
             generation = state.generation + 1;
             memory = state.memory;
+            verdicts_lost(&mut memory, now);
         }
         Recovered::Damaged { warning } => {
             tracing::error!(
@@ -184,6 +189,24 @@ async fn first_snapshot(
     }
     remember(&mut memory, &snapshot);
     (snapshot, memory)
+}
+
+/// Bakes that were under way: what was seen is gone, the old colours are still held.
+fn verdicts_lost(memory: &mut Memory, now: SystemTime) {
+    for (upstream, orders) in &mut memory.orders {
+        let Some(held) = orders.held.as_mut().filter(|held| held.baking) else { continue };
+        held.baking = false;
+        let (colour, until) = (held.colour, events::at(held.until));
+        if held.until > now {
+            tracing::warn!(
+                upstream,
+                live = %colour.other(),
+                held = %colour,
+                until,
+                "the verdict of a bake is LOST by the restart: the new colour stays live, the old one is held"
+            );
+        }
+    }
 }
 
 /// The colour to start with when nothing can be remembered: the file's, unless only the other one

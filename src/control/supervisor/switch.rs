@@ -23,6 +23,7 @@ use crate::control::supervisor::Supervisor;
 use crate::control::supervisor::running::Member;
 use crate::control::supervisor::running::Running;
 use crate::model::colour::Colour;
+use crate::model::orders::held::Held;
 use crate::model::snapshot::Snapshot;
 use crate::model::upstream::Upstream;
 use crate::observe::metrics::Phase;
@@ -52,10 +53,11 @@ impl Supervisor {
             let (live, previous) = (member.colour, Some(member.colour.other()));
             let remembered = Remembered { live, previous, since: now };
             let name = member.upstream.name.to_string();
-            if !member.ends_canary() {
-                memory.upstreams.insert(name.clone(), remembered);
-            }
             memory.end_trials(&name);
+            if !member.ends_canary() {
+                hold(&mut memory, &name, running, member, now);
+                memory.upstreams.insert(name, remembered);
+            }
         }
         let generation = old.generation + 1;
         if let Err(why) = self.make_durable(generation, &memory).await {
@@ -74,6 +76,7 @@ impl Supervisor {
             }
             pool.leases().reopen();
         }
+        running.trials = self.trials(running);
         let new = self.make_current(new);
         for (upstream, colour) in changed(running, &new) {
             let Some(pool) = upstream.pool(colour.other()) else { continue };
@@ -115,7 +118,7 @@ impl Supervisor {
         let draining = self
             .running
             .iter_mut()
-            .filter(|(_, other)| other.machine.is_draining());
+            .filter(|(_, other)| other.machine.is_switched());
         for (serial, other) in draining {
             let back = other
                 .members
@@ -171,7 +174,16 @@ impl Supervisor {
                     self.metrics
                         .promotion(upstream, colour, PromotionOutcome::Cut);
                 }
-                Ending::Drained | Ending::Reopened | Ending::WouldSwitch | Ending::Shared => {}
+                Ending::Reverted => {
+                    // The receipt names the colour that is live again.
+                    self.metrics
+                        .promotion(upstream, colour, PromotionOutcome::Reverted);
+                }
+                Ending::Drained
+                | Ending::Reopened
+                | Ending::Frozen
+                | Ending::WouldSwitch
+                | Ending::Shared => {}
             }
             self.metrics
                 .promotion_phase(upstream, Phase::Drain, drained);
@@ -219,6 +231,19 @@ pub(super) fn changed<'a>(
         let upstream = snapshot.upstream(&member.upstream.name)?;
         Some((upstream, member.colour))
     })
+}
+
+/// The colour that is retired is not to be stopped for a while, unless this is the way back.
+fn hold(memory: &mut Memory, name: &str, running: &Running, member: &Member, now: SystemTime) {
+    let mut orders = memory.orders.remove(name).unwrap_or_default();
+    let bake = running.machine.plan().bake;
+    let lasts = member.upstream.promotion.hold.max(bake);
+    let held =
+        || Held { colour: member.colour.other(), until: now + lasts, baking: !bake.is_zero() };
+    orders.held = (running.holds_old && !lasts.is_zero()).then(held);
+    if !orders.is_empty() {
+        memory.orders.insert(name.to_owned(), orders);
+    }
 }
 
 /// Targets of the new colours whose latest probe, whoever sent it, is not good.

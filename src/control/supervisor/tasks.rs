@@ -16,6 +16,7 @@ use crate::control::command::event::Event;
 use crate::control::gate;
 use crate::control::gate::Asked;
 use crate::control::promotion::SETTLE;
+use crate::control::supervisor::handle::EventStream;
 use crate::control::supervisor::warm::Step;
 use crate::control::warmup;
 use crate::model::colour::Colour;
@@ -50,6 +51,8 @@ pub(super) enum Done {
     Emptied(Arc<Pool>, CutCount),
     /// Every target has been probed once since the start.
     FirstRound,
+    /// A part of a promotion in steps has come to its end; `None`: nobody waits for it any more.
+    Relayed(Serial, Option<Event>),
 }
 
 /// One round of a gate, unless the requester goes away or the deadline comes.
@@ -171,19 +174,39 @@ async fn probe(members: &[(Upstream, Colour)], build: Option<&str>) -> Vec<(Colo
 /// before `not_before`), or until the moment has come.
 pub(super) async fn watch(
     serial: Serial,
-    pools: Vec<Arc<Pool>>,
+    pools: Vec<Draining>,
     until: Instant,
     known: Option<usize>,
     not_before: Instant,
 ) -> Done {
     loop {
         let now = Instant::now();
-        let in_flight = in_flight(&pools);
+        let in_flight = pools.iter().map(Draining::left).sum();
         let news = known != Some(in_flight) && now >= not_before;
-        if in_flight == 0 || news || now >= until || pools.iter().any(|pool| is_done(pool)) {
+        if in_flight == 0 || news || now >= until || pools.iter().any(Draining::is_done) {
             return Done::Look(serial);
         }
         sleep_until(until.min(now + POLL)).await;
+    }
+}
+
+/// Passes on what a part of a promotion in steps tells, up to its last word. If nobody listens any
+/// more that ends the part, where it can still be `cancelled`.
+pub(super) async fn relay(
+    serial: Serial,
+    mut part: EventStream,
+    to: mpsc::Sender<Event>,
+    cancelled: bool,
+) -> Done {
+    loop {
+        let event = tokio::select! {
+            event = part.next() => event,
+            () = to.closed(), if cancelled => None,
+        };
+        match event {
+            Some(event) if event.exit_code().is_none() => drop(to.try_send(event)),
+            last => return Done::Relayed(serial, last),
+        }
     }
 }
 
@@ -192,10 +215,26 @@ pub(super) fn in_flight(pools: &[Arc<Pool>]) -> usize {
     pools.iter().map(|pool| pool.leases().in_flight()).sum()
 }
 
-/// Whether only exceptions use this pool any more: it may be shut.
-pub(super) fn is_done(pool: &Pool) -> bool {
-    let leases = pool.leases();
-    leases.is_retired() && !leases.is_shut() && leases.plain() == 0
+/// A pool that drains.
+#[derive(Debug)]
+pub(super) struct Draining {
+    pub(super) pool: Arc<Pool>,
+    /// It is held: exceptions may go on using it.
+    pub(super) held: bool,
+}
+
+impl Draining {
+    /// What the drain has to wait for.
+    pub(super) fn left(&self) -> usize {
+        let leases = self.pool.leases();
+        if self.held { leases.plain() } else { leases.in_flight() }
+    }
+
+    /// Whether only exceptions use it any more: it may be shut.
+    pub(super) fn is_done(&self) -> bool {
+        let leases = self.pool.leases();
+        !self.held && leases.is_retired() && !leases.is_shut() && leases.plain() == 0
+    }
 }
 
 /// Waits until a replaced pool is empty; at the deadline what is left is cut.

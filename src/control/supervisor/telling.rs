@@ -87,6 +87,11 @@ pub(super) fn log_end(running: &Running, ending: Ending, event: &Event) {
         | Event::Drained { .. }
         | Event::Cut { .. }
         | Event::Reopened { .. }
+        | Event::Baking { .. }
+        | Event::Step { .. }
+        | Event::Verdict(_)
+        | Event::Reverted { .. }
+        | Event::Frozen { .. }
         | Event::WouldSwitch { .. }
         | Event::Guarded { .. }
         | Event::Probe { .. }

@@ -45,6 +45,7 @@ pub use crate::observe::metrics::words::Phase;
 pub use crate::observe::metrics::words::PromotionOutcome;
 pub use crate::observe::metrics::words::SkewOutcome;
 pub use crate::observe::metrics::words::UpstreamError;
+pub use crate::observe::metrics::words::VerdictOutcome;
 
 /// The media type of [`Metrics::render`]: the answer's Content-Type.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -154,6 +155,13 @@ impl Metrics {
         let mut tree = self.0.tree();
         let series = tree.pool(upstream, Some(colour));
         series.promotions.add(outcome.place(), 1);
+    }
+
+    /// A bake of this colour has come to this.
+    pub fn verdict(&self, upstream: &str, colour: Colour, outcome: VerdictOutcome) {
+        let mut tree = self.0.tree();
+        let series = tree.pool(upstream, Some(colour));
+        series.verdicts.add(outcome.place(), 1);
     }
 
     /// A phase of a promotion has ended.

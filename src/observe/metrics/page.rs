@@ -23,6 +23,7 @@ use crate::observe::metrics::words::Phase;
 use crate::observe::metrics::words::PromotionOutcome;
 use crate::observe::metrics::words::SkewOutcome;
 use crate::observe::metrics::words::UpstreamError;
+use crate::observe::metrics::words::VerdictOutcome;
 
 /// The statuses whose series exist before the first request that gets them.
 const USUAL_STATUSES: [u16; 30] = [
@@ -247,6 +248,8 @@ fn of_promotions(tree: &mut Tree, snapshot: &Snapshot) -> Vec<Family> {
         "proxy_promotions_total",
         "Promotions of this colour; one that switched and had to cut counts as both.",
     );
+    let mut verdicts =
+        Family::counter("proxy_verdicts_total", "What the bakes of this colour have come to.");
     let mut phases =
         Family::histogram("proxy_promotion_seconds", "How long each phase of a promotion took.");
     for upstream in &snapshot.upstreams {
@@ -263,6 +266,14 @@ fn of_promotions(tree: &mut Tree, snapshot: &Snapshot) -> Vec<Family> {
                 ];
                 promotions.add(&labels, series.promotions.get(outcome.place()));
             }
+            for outcome in VerdictOutcome::ALL {
+                let labels = [
+                    ("upstream", &*upstream.name),
+                    ("colour", colour.as_str()),
+                    ("outcome", outcome.as_str()),
+                ];
+                verdicts.add(&labels, series.verdicts.get(outcome.place()));
+            }
         }
         let timings = tree.upstream(&upstream.name).phases.iter();
         for (phase, timings) in Phase::ALL.into_iter().zip(timings) {
@@ -272,7 +283,7 @@ fn of_promotions(tree: &mut Tree, snapshot: &Snapshot) -> Vec<Family> {
             }
         }
     }
-    vec![promotions, phases]
+    vec![promotions, verdicts, phases]
 }
 
 fn of_maintenance(snapshot: &Snapshot) -> Family {

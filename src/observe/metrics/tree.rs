@@ -19,6 +19,7 @@ use crate::observe::metrics::meters::PoolCells;
 use crate::observe::metrics::meters::TargetCells;
 use crate::observe::metrics::words::Phase;
 use crate::observe::metrics::words::PromotionOutcome;
+use crate::observe::metrics::words::VerdictOutcome;
 
 /// A switch is a write to disk, a gate at least one `health.interval`, a drain up to its deadline.
 const PHASE_BOUNDS: Bounds<15> = Bounds::in_millis([
@@ -47,6 +48,7 @@ pub(super) struct PoolSeries {
     pub(super) requests: Stripes<PoolCells>,
     pub(super) cut: Count,
     pub(super) promotions: Counts<{ PromotionOutcome::ALL.len() }>,
+    pub(super) verdicts: Counts<{ VerdictOutcome::ALL.len() }>,
     pub(super) targets: BTreeMap<Arc<str>, Arc<TargetCells>>,
     /// The pools that have, or still drain, this colour: a reload that changes the targets makes a
     /// new one beside the old.

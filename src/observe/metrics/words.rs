@@ -187,6 +187,20 @@ words! {
         Refused => "refused",
         /// The drain's deadline came and requests had to be ended.
         Cut => "cut",
+        /// The colour was judged bad, and the old one made live again.
+        Reverted => "reverted",
+    }
+}
+
+words! {
+    /// What a bake has come to: `proxy_verdicts_total`.
+    VerdictOutcome {
+        /// Nothing speaks against the new colour.
+        Passed => "passed",
+        /// It is worse than the one it replaced.
+        Failed => "failed",
+        /// Too little was seen.
+        Inconclusive => "inconclusive",
     }
 }
 

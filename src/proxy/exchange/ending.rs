@@ -71,6 +71,7 @@ impl Drop for Exchange {
         match self.pool.borrow().as_ref() {
             Some(pool) => {
                 pool.meters.answered(status, took);
+                self.testify(pool, outcome, fault);
                 // A client that has had enough of a target's answer says nothing against the target.
                 let well = matches!(outcome, Outcome::Answered | Outcome::ClientGone);
                 if let Some(at) = self.target.get().filter(|_| well && self.by_target.get()) {

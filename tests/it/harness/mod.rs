@@ -19,6 +19,7 @@ pub mod pages;
 pub mod proxy;
 pub mod script;
 pub mod serve;
+pub mod sick;
 pub mod wait;
 pub mod wire;
 pub mod ws;

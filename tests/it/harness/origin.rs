@@ -22,6 +22,7 @@ use socket2::SockRef;
 use super::config;
 use super::http::Head;
 use super::serve;
+use super::sick::Sick;
 use super::wait;
 
 /// How the health path answers.
@@ -90,6 +91,10 @@ pub struct Told {
     pub page: Option<&'static str>,
     /// The first so many requests take so long: a JVM that has just started.
     pub cold: Option<(usize, Duration)>,
+    /// What is wrong with it.
+    pub sick: Option<Sick>,
+    /// Requests that it was sick for.
+    pub sick_requests: usize,
 }
 
 /// Requests that wait at `/hold`.
@@ -113,6 +118,8 @@ impl Origin {
             endless_running: 0,
             page: None,
             cold: None,
+            sick: None,
+            sick_requests: 0,
         };
         let state = Arc::new(State {
             name: name.to_owned(),

@@ -13,11 +13,15 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::serve::Exchange;
 use super::serve::Then;
+use super::sick;
 use super::wait::pause;
 
 /// Answers one request.
 pub fn answer(exchange: &mut Exchange<'_>) -> io::Result<Then> {
     exchange.state.warm_up();
+    if let Some(then) = sick::answer(exchange)? {
+        return Ok(then);
+    }
     let page = exchange.state.told().page;
     let path = page.unwrap_or(exchange.head.path()).to_owned();
     match path.as_str() {

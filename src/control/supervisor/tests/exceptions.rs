@@ -59,7 +59,7 @@ async fn the_deadline_of_a_drain_cuts_exceptions_as_well() {
 async fn a_guard_shuts_first_and_a_refused_one_lets_exceptions_in_again() {
     let (blue, green) = (Origin::start(200).await, Origin::start(200).await);
     let world = World::with(json!({ "app": upstream(&[&blue], &[&green]) })).await;
-    let guard = || Guard { colour: "green".to_owned(), upstream: None };
+    let guard = || Guard { colour: "green".to_owned(), ..Guard::default() };
     let green = world.pool("app", Colour::Green);
     green.leases().retire();
     let exception = green.exceptional_lease(0).unwrap();

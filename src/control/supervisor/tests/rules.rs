@@ -98,7 +98,7 @@ async fn a_rollback_leads_to_the_colour_before_or_says_that_there_is_none() {
 async fn a_guard_is_granted_only_for_a_colour_that_is_neither_live_nor_in_use() {
     let (blue, green) = (Origin::start(200).await, Origin::start(200).await);
     let world = World::with(json!({ "app": upstream(&[&blue], &[&green]) })).await;
-    let guard = |colour: &str| Guard { colour: colour.to_owned(), upstream: None };
+    let guard = |colour: &str| Guard { colour: colour.to_owned(), ..Guard::default() };
     let live = world.handle.guard(guard("blue"), ME).await.unwrap_err();
     assert_eq!((live.status, live.code), (409, Code::InUse));
 
@@ -127,7 +127,7 @@ async fn a_guard_is_refused_while_a_promotion_of_the_colour_gates() {
     let world = World::with(json!({ "app": upstream(&[&blue], &[&green]) })).await;
     let mut events = world.promote("green").await;
     events.next().await.unwrap();
-    let guard = Guard { colour: "green".to_owned(), upstream: None };
+    let guard = Guard { colour: "green".to_owned(), ..Guard::default() };
     let refused = world.handle.guard(guard, ME).await.unwrap_err();
     assert_eq!(refused.code, Code::InUse);
 }

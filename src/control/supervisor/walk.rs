@@ -1,0 +1,430 @@
+//! A promotion in steps: a canary that grows by itself, judged at each step against the live colour
+//! beside it, and at last a promotion of everybody.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::control::command::Code;
+use crate::control::command::Promote;
+use crate::control::command::Refusal;
+use crate::control::command::canary::Canary;
+use crate::control::command::event::Cut;
+use crate::control::command::event::Event;
+use crate::control::command::event::Reason;
+use crate::control::command::event::Receipt;
+use crate::control::command::verdict::Outcome;
+use crate::control::command::verdict::Verdict;
+use crate::control::supervisor::Supervisor;
+use crate::control::supervisor::bakes;
+use crate::control::supervisor::handle::Caller;
+use crate::control::supervisor::handle::EventStream;
+use crate::control::supervisor::refusal;
+use crate::control::supervisor::request;
+use crate::control::supervisor::request::Wish;
+use crate::control::supervisor::running::ANSWER_EVENTS;
+use crate::control::supervisor::tasks;
+use crate::control::supervisor::tasks::Serial;
+use crate::control::supervisor::trial::Trial;
+use crate::model::colour::Colour;
+use crate::model::on_fail::OnFail;
+use crate::model::snapshot::Snapshot;
+use crate::model::split::Share;
+use crate::model::upstream::Upstream;
+
+/// How long a step is judged unless somebody says.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// So many pauses, and a step on which too little was seen is waited for no longer.
+const PATIENCE: u32 = 10;
+
+/// A promotion in steps that is under way.
+#[derive(Debug)]
+pub(super) struct Walk {
+    id: String,
+    caller: Caller,
+    request: Promote,
+    names: Vec<String>,
+    colour: Colour,
+    /// The steps after this one.
+    left: VecDeque<Share>,
+    weight: Share,
+    steps: usize,
+    pause: Duration,
+    on_fail: OnFail,
+    /// `None` while a gate or the last promotion is under way.
+    judging: Option<Judging>,
+    answer: mpsc::Sender<Event>,
+}
+
+/// One step that is being judged.
+#[derive(Debug)]
+struct Judging {
+    since: Instant,
+    told: Instant,
+    trials: Vec<Trial>,
+}
+
+/// What a look at a step has come to.
+enum Found {
+    /// Somebody else has changed the canary, or ended it.
+    Elsewhere,
+    Bad(Verdict),
+    Good(Vec<Verdict>),
+    Unsure(Vec<Verdict>),
+}
+
+impl Supervisor {
+    /// Begins a promotion in steps, or says why not.
+    pub(super) async fn walk(
+        &mut self,
+        request: &Promote,
+        caller: Caller,
+    ) -> Result<EventStream, Refusal> {
+        let snapshot = self.snapshots.load();
+        let wish = request::promote(request, &snapshot)?;
+        let mut left = steps(&request.steps)?;
+        let pause = request::duration("pause", request.pause.as_deref())?.unwrap_or(PAUSE);
+        let names: Vec<String> = wish
+            .members
+            .iter()
+            .map(|(upstream, _)| upstream.name.to_string())
+            .collect();
+        let Some((first, colour)) = wish.members.first() else {
+            return Err(refusal::nothing_promotable());
+        };
+        if let Some(walk) = self.walks.values().find(|walk| walk.meets(&names)) {
+            return Err(refusal::busy_steps(&walk.names.join(","), walk.colour, walk.caller));
+        }
+        let steps = left.len();
+        let Some(weight) = left.pop_front() else { return Err(bad_steps()) };
+        let on_fail = wish.on_fail.unwrap_or(first.promotion.on_fail);
+        let begin = Canary {
+            colour: request.colour.clone(),
+            weight,
+            upstreams: Some(names.clone()),
+            gate_timeout: request.gate_timeout.clone(),
+            wait: true,
+            build: request.build.clone(),
+            force: request.force,
+            ..Canary::default()
+        };
+        let (colour, request) = (*colour, request.clone());
+        let inner = self.canary(&begin, caller).await?;
+        let (answer, events) = mpsc::channel(ANSWER_EVENTS);
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        self.tasks
+            .spawn(tasks::relay(serial, inner, answer.clone(), true));
+        let id = format!("{:08x}", fastrand::u32(..));
+        tracing::info!(id, upstreams = names.join(","), %colour, steps, %caller, "promotion in steps started");
+        let judging = None;
+        let walk = Walk {
+            id,
+            caller,
+            request,
+            names,
+            colour,
+            left,
+            weight,
+            steps,
+            pause,
+            on_fail,
+            judging,
+            answer,
+        };
+        self.walks.insert(serial, walk);
+        Ok(EventStream { events })
+    }
+
+    /// A gate, or the last promotion, of a walk has come to its end.
+    pub(super) fn relayed(&mut self, serial: Serial, last: Option<Event>) {
+        match last {
+            Some(Event::Canary { .. }) => self.judge_step(serial),
+            Some(event) => self.end_walk(serial, event),
+            // Nobody waits for the gate any more.
+            None => drop(self.walks.remove(&serial)),
+        }
+    }
+
+    /// The weight of a step stands: it is judged from here on.
+    fn judge_step(&mut self, serial: Serial) {
+        let snapshot = self.snapshots.load();
+        let Some(walk) = self.walks.get_mut(&serial) else { return };
+        let trial = |name: &String| {
+            let upstream = snapshot.upstream(name)?;
+            let new = upstream.pool(walk.colour)?;
+            let old = upstream.pool(walk.colour.other())?;
+            Some(Trial::beside(&snapshot, new, Arc::clone(old), walk.colour, walk.steps))
+        };
+        let trials = walk.names.iter().filter_map(trial).collect();
+        let now = Instant::now();
+        walk.judging = Some(Judging { since: now, told: now, trials });
+        let step = Event::Step {
+            colour: walk.colour,
+            weight: walk.weight,
+            step: walk.steps - walk.left.len(),
+            steps: walk.steps,
+            pause_seconds: walk.pause.as_secs_f64(),
+            generation: snapshot.generation,
+        };
+        self.tell_walk(serial, &step);
+    }
+
+    /// A look at every step that is being judged.
+    pub(super) async fn look_at_walks(&mut self, snapshot: &Snapshot) {
+        let serials: Vec<Serial> = self.walks.keys().copied().collect();
+        for serial in serials {
+            let Some(walk) = self.walks.get_mut(&serial) else { continue };
+            match walk.look(snapshot) {
+                Some(Found::Elsewhere) => self.end_walk(serial, elsewhere(serial, self)),
+                Some(Found::Bad(verdict)) => self.step_failed(serial, verdict).await,
+                Some(Found::Good(verdicts)) => self.next_step(serial, verdicts).await,
+                Some(Found::Unsure(verdicts)) => {
+                    verdicts
+                        .iter()
+                        .for_each(|verdict| self.tell_step_verdict(serial, verdict));
+                    let event = Event::Frozen { receipts: self.step_receipts(serial, &verdicts) };
+                    self.end_walk(serial, event);
+                }
+                None => self.tell_step(serial),
+            }
+        }
+    }
+
+    async fn next_step(&mut self, serial: Serial, verdicts: Vec<Verdict>) {
+        verdicts
+            .iter()
+            .for_each(|verdict| self.tell_step_verdict(serial, verdict));
+        let Some(walk) = self.walks.get_mut(&serial) else { return };
+        walk.judging = None;
+        let Some(weight) = walk.left.pop_front() else { return };
+        walk.weight = weight;
+        let (names, colour, caller) = (walk.names.clone(), walk.colour, walk.caller);
+        if weight < Share::ALL {
+            match self.weigh(&names, colour, weight, caller).await {
+                Ok(_told) => self.judge_step(serial),
+                Err(refused) => self.refuse_walk(serial, &refused),
+            }
+            return;
+        }
+        let upstreams = Some(names);
+        let last = Promote {
+            steps: Vec::new(),
+            pause: None,
+            upstreams,
+            all: false,
+            ..walk.request.clone()
+        };
+        match self.promote(&last, caller).await {
+            Ok(inner) => {
+                let Some(walk) = self.walks.get(&serial) else { return };
+                let relay = tasks::relay(serial, inner, walk.answer.clone(), false);
+                self.tasks.spawn(relay);
+            }
+            Err(refused) => self.refuse_walk(serial, &refused),
+        }
+    }
+
+    async fn step_failed(&mut self, serial: Serial, mut verdict: Verdict) {
+        let Some(walk) = self.walks.get_mut(&serial) else { return };
+        verdict.on_fail = Some(walk.on_fail);
+        let (on_fail, caller, names) = (walk.on_fail, walk.caller, walk.names.clone());
+        self.tell_step_verdict(serial, &verdict);
+        let current = self.snapshots.load();
+        match on_fail {
+            OnFail::Notify => {
+                // It has been said; the pause is waited for, and the walk goes on.
+                let judging = self.walks.get_mut(&serial).map(|walk| &mut walk.judging);
+                if let Some(Some(judging)) = judging {
+                    judging.trials.clear();
+                }
+            }
+            OnFail::Freeze => {
+                let receipts = self.step_receipts(serial, &[verdict]);
+                self.end_walk(serial, Event::Frozen { receipts });
+            }
+            OnFail::Revert => {
+                let back = |name: &String| {
+                    let upstream = current.upstream(name)?;
+                    Some((upstream.clone(), upstream.live()?))
+                };
+                let members: Vec<(Upstream, Colour)> = names.iter().filter_map(back).collect();
+                // Its drain runs on by itself.
+                drop(self.set_out(Wish::back_to(members), caller).await);
+                let now = self.snapshots.load();
+                let runs = |name: &String| now.upstream(name)?.canary_order();
+                let stands = names.iter().any(|name| runs(name).is_some());
+                if stands {
+                    verdict.obstacle = Some("the state could not be made durable".to_owned());
+                }
+                let receipts = self.step_receipts(serial, &[verdict]);
+                let event =
+                    if stands { Event::Frozen { receipts } } else { Event::Reverted { receipts } };
+                self.end_walk(serial, event);
+            }
+        }
+    }
+
+    /// The daemon stops: canaries stand as they are, across restarts too.
+    pub(super) fn stop_walks(&mut self) {
+        let serials: Vec<Serial> = self.walks.keys().copied().collect();
+        for serial in serials {
+            let what = "the daemon is stopping: the steps are over, the canary stays as it is";
+            let event = reason(self.walks.get(&serial), Code::TakenBack, what);
+            self.end_walk(serial, event);
+        }
+    }
+
+    fn step_receipts(&self, serial: Serial, verdicts: &[Verdict]) -> Vec<Receipt> {
+        let Some(walk) = self.walks.get(&serial) else { return Vec::new() };
+        let receipt = |name: &String| Receipt {
+            upstream: name.clone(),
+            colour: walk.colour.other(),
+            generation: self.snapshots.load().generation,
+            gate_seconds: 0.0,
+            drained_seconds: 0.0,
+            in_flight: 0,
+            cut: Cut::default(),
+            safe_to_kill: None,
+            already: false,
+            warmup: None,
+            verdict: verdicts.iter().find(|of| of.upstream == *name).cloned(),
+            held_until: None,
+        };
+        walk.names.iter().map(receipt).collect()
+    }
+
+    fn refuse_walk(&mut self, serial: Serial, refused: &Refusal) {
+        let event = reason(self.walks.get(&serial), refused.code, &refused.detail);
+        self.end_walk(serial, event);
+    }
+
+    fn tell_step_verdict(&self, serial: Serial, verdict: &Verdict) {
+        let Some(walk) = self.walks.get(&serial) else { return };
+        bakes::log(&walk.id, verdict);
+        self.metrics
+            .verdict(&verdict.upstream, verdict.colour, bakes::place(verdict.result));
+        self.tell_walk(serial, &Event::Verdict(verdict.clone()));
+    }
+
+    /// How a step is doing, now and then.
+    fn tell_step(&mut self, serial: Serial) {
+        let Some(walk) = self.walks.get_mut(&serial) else { return };
+        let Some(judging) = &mut walk.judging else { return };
+        let now = Instant::now();
+        if now.duration_since(judging.told) < bakes::TELL {
+            return;
+        }
+        judging.told = now;
+        let colours = judging.trials.iter().map(Trial::report).collect();
+        let left = (judging.since + walk.pause).saturating_duration_since(now);
+        self.tell_walk(serial, &Event::Baking { colours, left_seconds: left.as_secs_f64() });
+    }
+
+    fn tell_walk(&self, serial: Serial, event: &Event) {
+        let Some(walk) = self.walks.get(&serial) else { return };
+        self.bus
+            .tell_of(&walk.id, walk.names.clone(), Some(walk.colour), event.clone());
+        drop(walk.answer.try_send(event.clone()));
+    }
+
+    fn end_walk(&mut self, serial: Serial, event: Event) {
+        let Some(walk) = self.walks.remove(&serial) else { return };
+        let (id, upstreams, code) = (&walk.id, walk.names.join(","), event.exit_code());
+        tracing::info!(id, upstreams, code, "promotion in steps ended");
+        // What the last promotion came to, it has told the others itself.
+        if !matches!(event, Event::Drained { .. } | Event::Cut { .. } | Event::Reopened { .. }) {
+            self.bus
+                .tell_of(&walk.id, walk.names.clone(), Some(walk.colour), event.clone());
+        }
+        drop(walk.answer.try_send(event));
+    }
+}
+
+impl Walk {
+    fn meets(&self, names: &[String]) -> bool {
+        self.names.iter().any(|name| names.contains(name))
+    }
+
+    /// Whether a step of it is being judged.
+    pub(super) fn is_judging(&self) -> bool {
+        self.judging.is_some()
+    }
+
+    fn look(&mut self, snapshot: &Snapshot) -> Option<Found> {
+        let judging = self.judging.as_mut()?;
+        let stands = |name: &String| {
+            let order = snapshot.upstream(name).and_then(Upstream::canary_order);
+            order.is_some_and(|order| order.weight == self.weight && order.colour == self.colour)
+        };
+        if !self.names.iter().all(stands) {
+            return Some(Found::Elsewhere);
+        }
+        let took = judging.since.elapsed();
+        for trial in &mut judging.trials {
+            if let Some(evidence) = trial.look(snapshot) {
+                return Some(Found::Bad(trial.condemn(&evidence, took)));
+            }
+        }
+        if took < self.pause {
+            return None;
+        }
+        let trials = judging.trials.iter();
+        let verdicts: Vec<Verdict> = trials.map(|trial| trial.conclude(took)).collect();
+        if verdicts.iter().all(|one| one.result == Outcome::Passed) {
+            return Some(Found::Good(verdicts));
+        }
+        (took >= self.pause * PATIENCE).then_some(Found::Unsure(verdicts))
+    }
+}
+
+fn elsewhere(serial: Serial, supervisor: &Supervisor) -> Event {
+    let what = "somebody else has changed the canary: the steps are over, it stays as it is now";
+    reason(supervisor.walks.get(&serial), Code::TakenBack, what)
+}
+
+fn reason(walk: Option<&Walk>, code: Code, what: &str) -> Event {
+    let reason = Reason {
+        upstream: walk.map_or(String::new(), |walk| walk.names.join(",")),
+        colour: walk.map_or(Colour::Blue, |walk| walk.colour),
+        target: None,
+        what: what.to_owned(),
+        hint: Some("proxyctl status".to_owned()),
+    };
+    Event::Refused { code, reasons: vec![reason] }
+}
+
+/// Steps grow, and the last is everybody.
+fn steps(written: &[Share]) -> Result<VecDeque<Share>, Refusal> {
+    let grows = written.is_sorted_by(|one, next| one < next);
+    let begins = written.first().is_some_and(|first| *first > Share::NONE);
+    let ends = written.last() == Some(&Share::ALL);
+    if grows && begins && ends { Ok(written.iter().copied().collect()) } else { Err(bad_steps()) }
+}
+
+fn bad_steps() -> Refusal {
+    let wrong = refusal::malformed("steps: they must grow, and end with 100".to_owned());
+    refusal::hinted(wrong, "write them as 1,10,50,100")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_grow_from_more_than_nobody_to_everybody() {
+        let read = |text: &str| -> bool {
+            let shares: Vec<Share> = text.split(',').map(|one| one.parse().unwrap()).collect();
+            steps(&shares).is_ok()
+        };
+        assert!(read("1,10,50,100") && read("0.1,100") && read("100"));
+        for bad in ["0,100", "10,1,100", "10,10,100", "1,10", "100,100"] {
+            assert!(!read(bad), "{bad}");
+        }
+        assert!(steps(&[]).is_err());
+    }
+}
