@@ -43,7 +43,7 @@ const EVERYTHING: &str = r#"{
         "path": "/health?x=1", "expect": [200, "202-204"], "interval": "500ms", "timeout": "1s",
         "rise": 2, "fall": 4, "host": "www.example.com", "build_header": "X-Build"
       },
-      "promotion": {"gate_timeout": "2m", "drain_timeout": "1h"},
+      "promotion": {"gate_timeout": "2m", "drain_timeout": "1h", "close_jitter": "3s"},
       "canary": {
         "sticky": "cookie", "cookie": "who",
         "pins": [{"header": "X-Tester", "value": 1}, {"cookie": "t", "value": "no", "colour": "blue"}]
@@ -248,6 +248,7 @@ fn check_upstream_and_listener(all: &Settings) {
     assert_eq!((app.canary.sticky, &*app.canary.cookie), (Sticky::Cookie, "who"));
     assert_eq!(app.canary.pins[1].colour, Some(Colour::Blue));
     assert_eq!(app.preview.host.as_deref(), Some("preview.example.com"));
+    assert_eq!(app.promotion.close_jitter.as_secs(), 3);
     let certificate = &all.listeners[1].tls.as_ref().unwrap()[0];
     assert_eq!(certificate.cert, Path::new("/etc/proxyd/a.pem"));
     assert_eq!(certificate.key, Path::new("/keys/a.pem"));

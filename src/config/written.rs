@@ -194,6 +194,8 @@ sections! {
             gate_timeout: Parsed<Duration> = "100s",
             /// How long the retired colour may finish its requests before they are cut.
             drain_timeout: Parsed<Duration> = "30s",
+            /// Within which time after that WebSockets and event streams are closed, each at a moment of its own; 10m at most.
+            close_jitter: Parsed<Duration> = "5s",
         }
     }
 

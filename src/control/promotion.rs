@@ -12,6 +12,7 @@ use crate::control::command::event::Reason;
 use crate::control::promotion::tally::Tally;
 use crate::model::colour::Colour;
 use crate::model::health::ProbeOutcome;
+use crate::sync::lease::LAST_WORDS;
 
 pub(crate) use crate::control::promotion::tally::in_words;
 
@@ -36,6 +37,8 @@ pub struct Plan {
     pub gate_timeout: Duration,
     /// From the switch until what is left on the retired colour is cut.
     pub drain_timeout: Duration,
+    /// From then on until the last of what can be closed well has its turn.
+    pub close_jitter: Duration,
     /// How many upstreams it changes.
     pub members: usize,
 }
@@ -162,6 +165,13 @@ enum State {
     Draining { deadline: Instant },
     Cutting { until: Instant },
     Done,
+}
+
+/// How long after its deadline a drain may take at the most, if what can be closed well is spread
+/// over `jitter`.
+#[must_use]
+pub fn after_the_deadline(jitter: Duration) -> Duration {
+    jitter + LAST_WORDS + SETTLE
 }
 
 impl Ending {
@@ -328,7 +338,7 @@ impl Promotion {
                 self.end_drain(in_flight, 0)
             }
             Input::Look { .. } => {
-                let until = now + SETTLE;
+                let until = now + after_the_deadline(self.plan.close_jitter);
                 self.state = State::Cutting { until };
                 Action::Cut { until }
             }

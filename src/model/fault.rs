@@ -57,6 +57,8 @@ pub enum Fault {
     UnknownPath,
     /// The drain's deadline, or the end of a shutdown.
     Cut,
+    /// The same, for what could be ended well: a WebSocket by a Close, a stream of events after one.
+    Closed,
     /// As many requests as there may be are in flight.
     RequestsLimit,
     /// … of this client's address.
@@ -108,6 +110,7 @@ impl Fault {
             | Self::AddressRequestsLimit
             | Self::OutOfFiles
             | Self::Cut
+            | Self::Closed
             | Self::Internal => Side::Proxy,
             Self::Connect
             | Self::ConnectTimeout
@@ -149,6 +152,7 @@ impl Fault {
             Self::AddressRequestsLimit => "requests_address_limit",
             Self::OutOfFiles => "out_of_files",
             Self::Cut => "cut",
+            Self::Closed => "closed",
             Self::Internal => "internal",
             Self::Connect => "connect",
             Self::ConnectTimeout => "connect_timeout",
@@ -184,6 +188,7 @@ impl Fault {
             | Self::SendTimeout => Outcome::ClientGone,
             Self::RequestsLimit | Self::AddressRequestsLimit | Self::OutOfFiles => Outcome::Shed,
             Self::Cut => Outcome::Cut,
+            Self::Closed => Outcome::Closed,
             Self::Internal => Outcome::Lost,
             Self::Connect
             | Self::ConnectTimeout
@@ -212,13 +217,15 @@ pub enum Outcome {
     Shed,
     /// Ended by a drain's deadline or a shutdown.
     Cut,
+    /// Ended well by the same: a WebSocket got a Close, a stream of events ended after one.
+    Closed,
     /// Lost by the proxy itself. Must read 0.
     Lost,
 }
 
 impl Outcome {
     /// All of them, for a metric that exists from the start.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Answered,
         Self::Replied,
         Self::ClientGone,
@@ -226,6 +233,7 @@ impl Outcome {
         Self::Refused,
         Self::Shed,
         Self::Cut,
+        Self::Closed,
         Self::Lost,
     ];
 
@@ -240,6 +248,7 @@ impl Outcome {
             Self::Refused => "refused",
             Self::Shed => "shed",
             Self::Cut => "cut",
+            Self::Closed => "closed",
             Self::Lost => "lost",
         }
     }

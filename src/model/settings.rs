@@ -160,6 +160,9 @@ pub struct PromotionSettings {
     pub gate_timeout: Duration,
     /// How long the retired colour may finish its requests before they are cut.
     pub drain_timeout: Duration,
+    /// Within which time after that WebSockets and streams of events are closed, each at a moment of
+    /// its own.
+    pub close_jitter: Duration,
 }
 
 /// Every timeout, resolved.
@@ -336,7 +339,11 @@ impl Default for HealthSettings {
 
 impl Default for PromotionSettings {
     fn default() -> Self {
-        Self { gate_timeout: Duration::from_secs(100), drain_timeout: Duration::from_secs(30) }
+        Self {
+            gate_timeout: Duration::from_secs(100),
+            drain_timeout: Duration::from_secs(30),
+            close_jitter: Duration::from_secs(5),
+        }
     }
 }
 

@@ -18,6 +18,7 @@ mod client;
 mod clock;
 mod connection;
 mod downstream;
+mod events;
 mod exchange;
 mod forward;
 mod handler;

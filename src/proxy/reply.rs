@@ -90,7 +90,9 @@ fn status(fault: Fault) -> (StatusCode, &'static str) {
             (StatusCode::SERVICE_UNAVAILABLE, "too many requests of your address are in flight")
         }
         Fault::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "the proxy failed"),
-        Fault::Cut => (StatusCode::SERVICE_UNAVAILABLE, "the request was ended by a deployment"),
+        Fault::Cut | Fault::Closed => {
+            (StatusCode::SERVICE_UNAVAILABLE, "the request was ended by a deployment")
+        }
         Fault::NoHealthyTarget => {
             (StatusCode::SERVICE_UNAVAILABLE, "the application is not available")
         }

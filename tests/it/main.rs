@@ -50,6 +50,7 @@ mod routing;
 mod shed;
 mod slow;
 mod start;
+mod streams;
 mod switch;
 mod timeouts;
 mod tls;

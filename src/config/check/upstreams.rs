@@ -62,6 +62,7 @@ pub(crate) fn meaning(
         let health = health(&written.health);
         let promotion = promotion(&written.promotion);
         check_interval(&health, &at, reader);
+        check_jitter(&promotion, &at, reader);
         let canary = Arc::new(canary::canary(&written.canary, &at, reader));
         let preview = canary::preview(&written.preview, &at, reader);
         let timeouts = overrides(&written.timeouts);
@@ -221,8 +222,18 @@ fn promotion(field: &Field<written::Promotion>) -> PromotionSettings {
     if let Some(written) = field.good() {
         set(&written.gate_timeout, &mut promotion.gate_timeout);
         set(&written.drain_timeout, &mut promotion.drain_timeout);
+        set(&written.close_jitter, &mut promotion.close_jitter);
     }
     promotion
+}
+
+/// A drain is not over before the last of them is closed: a slip of the hand must not make it hours.
+fn check_jitter(promotion: &PromotionSettings, at: &str, reader: &mut Reader<'_>) {
+    const LONGEST_JITTER: Duration = Duration::from_secs(600);
+    if promotion.close_jitter > LONGEST_JITTER {
+        let hint = "write 10m or less: each promote waits that much longer at the most".to_owned();
+        reader.problem(&format!("{at}.promotion.close_jitter"), "is too long", Some(hint));
+    }
 }
 
 /// A round asks every target: an interval that is no time at all would be a flood.

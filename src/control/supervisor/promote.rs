@@ -24,6 +24,7 @@ use crate::control::promotion::Plan;
 use crate::control::promotion::Promotion;
 use crate::control::promotion::Purpose;
 use crate::control::promotion::SETTLE;
+use crate::control::promotion::after_the_deadline;
 use crate::control::supervisor::Supervisor;
 use crate::control::supervisor::handle::Caller;
 use crate::control::supervisor::handle::EventStream;
@@ -100,7 +101,8 @@ impl Supervisor {
             if !wish.wait {
                 return Ok(only(Event::Switched { generation }));
             }
-            plan.drain_timeout = self.drains_until(&members, plan.started) + 2 * SETTLE;
+            let late = after_the_deadline(plan.close_jitter) + SETTLE;
+            plan.drain_timeout = self.drains_until(&members, plan.started) + late;
         }
         let (answer, events) = mpsc::channel(ANSWER_EVENTS);
         let running = Running {
@@ -314,6 +316,7 @@ fn plan(wish: &Wish, members: &[Member]) -> Plan {
     let longest = |of: fn(&Member) -> Duration| members.iter().map(of).max().unwrap_or_default();
     let gate = || longest(|member| member.upstream.promotion.gate_timeout);
     let drain = || longest(|member| member.upstream.promotion.drain_timeout);
+    let close_jitter = longest(|member| member.upstream.promotion.close_jitter);
     Plan {
         purpose,
         started: Instant::now(),
@@ -321,6 +324,7 @@ fn plan(wish: &Wish, members: &[Member]) -> Plan {
         interval: longest(|member| member.upstream.health.interval),
         gate_timeout: wish.gate_timeout.unwrap_or_else(gate),
         drain_timeout: wish.drain_timeout.unwrap_or_else(drain),
+        close_jitter,
         members: members.len(),
     }
 }

@@ -43,6 +43,7 @@ pub use crate::observe::metrics::words::ConnectionOutcome;
 pub use crate::observe::metrics::words::HandshakeOutcome;
 pub use crate::observe::metrics::words::Phase;
 pub use crate::observe::metrics::words::PromotionOutcome;
+pub use crate::observe::metrics::words::StreamEnd;
 pub use crate::observe::metrics::words::UpstreamError;
 
 /// The media type of [`Metrics::render`]: the answer's Content-Type.
@@ -165,6 +166,12 @@ impl Metrics {
     /// A drain has ended `n` requests of this colour by force, tunnels included.
     pub fn requests_cut(&self, upstream: &str, colour: Option<Colour>, n: u64) {
         self.0.tree().pool(upstream, colour).cut.add(n);
+    }
+
+    /// A drain has ended `n` streams of this colour so.
+    pub fn streams_closed(&self, upstream: &str, colour: Option<Colour>, end: StreamEnd, n: u64) {
+        let mut tree = self.0.tree();
+        tree.pool(upstream, colour).closed.add(end.place(), n);
     }
 
     /// The configuration file was read again, and applied or refused.

@@ -21,6 +21,7 @@ use crate::observe::metrics::words::ConnectionOutcome;
 use crate::observe::metrics::words::HandshakeOutcome;
 use crate::observe::metrics::words::Phase;
 use crate::observe::metrics::words::PromotionOutcome;
+use crate::observe::metrics::words::StreamEnd;
 use crate::observe::metrics::words::UpstreamError;
 
 /// The statuses whose series exist before the first request that gets them.
@@ -169,14 +170,23 @@ fn of_pools(tree: &mut Tree, pools: &[InService<'_>]) -> Vec<Family> {
         "proxy_requests_cut_total",
         "Requests ended by force because a drain came to its deadline.",
     );
+    let mut closed = Family::counter(
+        "proxy_streams_closed_total",
+        "WebSockets, event streams and HTTP/2 streams that a drain's deadline ended, by how.",
+    );
     for in_service in pools {
         let labels = in_service.labels();
         let series = tree.pool(&in_service.pool.upstream, in_service.pool.colour);
+        for end in StreamEnd::ALL {
+            let [upstream, colour] = in_service.labels();
+            let labels = [upstream, colour, ("outcome", end.as_str())];
+            closed.add(&labels, series.closed.get(end.place()));
+        }
         in_flight.add(&labels, series.in_flight() as u64);
         live.add(&labels, u64::from(in_service.live));
         cut.add(&labels, series.cut.get());
     }
-    vec![in_flight, live, cut]
+    vec![in_flight, live, cut, closed]
 }
 
 fn of_targets(tree: &mut Tree, pools: &[InService<'_>]) -> Vec<Family> {

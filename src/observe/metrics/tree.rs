@@ -19,6 +19,7 @@ use crate::observe::metrics::meters::PoolCells;
 use crate::observe::metrics::meters::TargetCells;
 use crate::observe::metrics::words::Phase;
 use crate::observe::metrics::words::PromotionOutcome;
+use crate::observe::metrics::words::StreamEnd;
 
 /// A switch is a write to disk, a gate at least one `health.interval`, a drain up to its deadline.
 const PHASE_BOUNDS: Bounds<15> = Bounds::in_millis([
@@ -46,6 +47,7 @@ pub(super) struct UpstreamSeries {
 pub(super) struct PoolSeries {
     pub(super) requests: Stripes<PoolCells>,
     pub(super) cut: Count,
+    pub(super) closed: Counts<{ StreamEnd::ALL.len() }>,
     pub(super) promotions: Counts<{ PromotionOutcome::ALL.len() }>,
     pub(super) targets: BTreeMap<Arc<str>, Arc<TargetCells>>,
     /// The pools that have, or still drain, this colour: a reload that changes the targets makes a

@@ -74,6 +74,7 @@ impl UpstreamError {
             | Fault::AddressRequestsLimit
             | Fault::OutOfFiles
             | Fault::Cut
+            | Fault::Closed
             | Fault::Internal => None,
         }
     }
@@ -138,6 +139,7 @@ impl ClientError {
             | Fault::AddressRequestsLimit
             | Fault::OutOfFiles
             | Fault::Cut
+            | Fault::Closed
             | Fault::Internal
             | Fault::Connect
             | Fault::ConnectTimeout
@@ -191,6 +193,18 @@ words! {
 }
 
 words! {
+    /// How a drain's deadline ended what it found, short of cutting it: `proxy_streams_closed_total`.
+    StreamEnd {
+        /// A WebSocket, by a Close.
+        WebSocket => "websocket_closed",
+        /// A stream of events, after an event.
+        Events => "events_ended",
+        /// An HTTP/2 stream whose answer had begun, by a reset. It counts as cut, too.
+        Reset => "stream_reset",
+    }
+}
+
+words! {
     /// A part of a promotion: `proxy_promotion_seconds`.
     Phase {
         /// Waiting for good probes.
@@ -207,7 +221,7 @@ mod tests {
     use super::*;
     use crate::model::fault::Side;
 
-    const FAULTS: [Fault; 31] = [
+    const FAULTS: [Fault; 32] = [
         Fault::Malformed,
         Fault::BadFraming,
         Fault::TransferCoding,
@@ -232,6 +246,7 @@ mod tests {
         Fault::AddressRequestsLimit,
         Fault::OutOfFiles,
         Fault::Cut,
+        Fault::Closed,
         Fault::Internal,
         Fault::Connect,
         Fault::ConnectTimeout,

@@ -303,7 +303,8 @@ impl<S: Transport> Http1<S> {
         let early = std::mem::take(&mut self.side.pending);
         let target = tunnel::Target { stream: call.connection.stream, came: call.answer.came };
         tunnel::run(&exchange, target, &mut self.side.stream, &early).await;
-        Some(Over::Quiet)
+        // Who got our Close may still be sending.
+        Some(if exchange.is_parting() { Over::Lingering } else { Over::Quiet })
     }
 }
 
