@@ -61,7 +61,7 @@ const EVERYTHING: &str = r#"{
     "request_header": "32768B", "request_headers": 50, "request_body": "1MiB",
     "request_body_rate": "1KiB", "request_body_grace": "7s", "http2_streams": 9,
     "connections": 10, "connections_per_address": 5, "requests": 8, "requests_per_address": 4,
-    "idle_upstream_connections": 0
+    "paused": 6, "idle_upstream_connections": 0
   },
   "workers": 3, "trusted_proxies": ["10.0.0.0/8", "::1"],
   "control": {"socket": "c.sock", "mode": "0600"}, "admin": {"bind": "127.0.0.1:9090"},
@@ -217,6 +217,7 @@ fn every_key_means_what_it_says() {
         connections_per_address: 5,
         requests: 8,
         requests_per_address: 4,
+        paused: 6,
         idle_upstream_connections: 0,
     };
     assert_eq!(all.limits, limits);

@@ -303,6 +303,8 @@ sections! {
             requests: Whole<1, MANY> = 20000,
             /// Requests in flight at once of one client address: 503.
             requests_per_address: Whole<1, MANY> = 1000,
+            /// Requests that a pause holds at once: 503.
+            paused: Whole<0, MANY> = 1000,
             /// Idle connections that one worker keeps to one target; 0 keeps none.
             idle_upstream_connections: Whole<0, MANY> = 128,
         }

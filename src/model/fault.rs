@@ -63,6 +63,8 @@ pub enum Fault {
     RequestsLimit,
     /// … of this client's address.
     AddressRequestsLimit,
+    /// A pause held it for as long as it may, or holds as many others as there may be.
+    Paused,
     /// No file descriptor is left for a connection to a target.
     OutOfFiles,
     /// Something that must not happen did: counted as lost.
@@ -108,6 +110,7 @@ impl Fault {
             | Self::UnknownPath
             | Self::RequestsLimit
             | Self::AddressRequestsLimit
+            | Self::Paused
             | Self::OutOfFiles
             | Self::Cut
             | Self::Closed
@@ -150,6 +153,7 @@ impl Fault {
             Self::UnknownPath => "unknown_path",
             Self::RequestsLimit => "requests_limit",
             Self::AddressRequestsLimit => "requests_address_limit",
+            Self::Paused => "paused",
             Self::OutOfFiles => "out_of_files",
             Self::Cut => "cut",
             Self::Closed => "closed",
@@ -186,7 +190,9 @@ impl Fault {
             | Self::BodyBroken
             | Self::ClientGone
             | Self::SendTimeout => Outcome::ClientGone,
-            Self::RequestsLimit | Self::AddressRequestsLimit | Self::OutOfFiles => Outcome::Shed,
+            Self::RequestsLimit | Self::AddressRequestsLimit | Self::Paused | Self::OutOfFiles => {
+                Outcome::Shed
+            }
             Self::Cut => Outcome::Cut,
             Self::Closed => Outcome::Closed,
             Self::Internal => Outcome::Lost,

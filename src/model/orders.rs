@@ -5,6 +5,7 @@
 pub mod canary;
 pub mod maintenance;
 pub mod moment;
+pub mod pause;
 pub mod preview;
 
 use std::time::SystemTime;
@@ -14,6 +15,7 @@ use serde::Serialize;
 
 use crate::model::orders::canary::Canary;
 use crate::model::orders::maintenance::Maintenance;
+use crate::model::orders::pause::Pause;
 use crate::model::orders::preview::Preview;
 
 /// Everything that is ordered for one upstream. A field of a newer version is left out when it is
@@ -30,6 +32,9 @@ pub struct Orders {
     /// Who has a token sees the standby colour.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preview: Option<Preview>,
+    /// Requests are held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pause: Option<Pause>,
 }
 
 /// One order of an upstream, by its name in events and messages.
@@ -40,6 +45,8 @@ pub enum Order {
     Maintenance,
     /// [`Orders::preview`].
     Preview,
+    /// [`Orders::pause`].
+    Pause,
 }
 
 impl Order {
@@ -49,6 +56,7 @@ impl Order {
         match self {
             Self::Maintenance => "maintenance",
             Self::Preview => "preview",
+            Self::Pause => "pause",
         }
     }
 }
@@ -65,7 +73,8 @@ impl Orders {
     pub fn next_expiry(&self) -> Option<SystemTime> {
         let maintenance = self.maintenance.as_ref().map(|order| order.until);
         let preview = self.preview.as_ref().map(|order| order.until);
-        maintenance.into_iter().chain(preview).min()
+        let pause = self.pause.as_ref().map(Pause::end);
+        [maintenance, preview, pause].into_iter().flatten().min()
     }
 
     /// Drops what is over at `now`, and says what that was.
@@ -80,6 +89,9 @@ impl Orders {
         }
         if self.preview.take_if(|order| order.until <= now).is_some() {
             over.push(Order::Preview);
+        }
+        if self.pause.take_if(|order| order.end() <= now).is_some() {
+            over.push(Order::Pause);
         }
         over
     }
@@ -103,19 +115,34 @@ mod tests {
         }
     }
 
+    fn paused(seconds: u64) -> Pause {
+        Pause {
+            since: EPOCH,
+            until: EPOCH + Duration::from_secs(seconds),
+            writes_only: true,
+            max: Duration::from_secs(20),
+            over: Duration::from_secs(2),
+        }
+    }
+
     #[test]
     fn an_order_is_over_at_its_moment_and_not_before() {
-        let mut orders = Orders { maintenance: Some(until(10)), ..Orders::default() };
+        let mut orders =
+            Orders { maintenance: Some(until(10)), pause: Some(paused(20)), ..Orders::default() };
         assert_eq!(orders.next_expiry(), Some(EPOCH + Duration::from_secs(10)));
         assert_eq!(orders.expire(EPOCH + Duration::from_secs(9)), []);
         assert!(!orders.is_empty());
         assert_eq!(orders.expire(EPOCH + Duration::from_secs(10)), [Order::Maintenance]);
+        assert_eq!(orders.next_expiry(), Some(EPOCH + Duration::from_secs(22)));
+        assert_eq!(orders.expire(EPOCH + Duration::from_secs(21)), [], "some are still let go");
+        assert_eq!(orders.expire(EPOCH + Duration::from_secs(22)), [Order::Pause]);
         assert!(orders.is_empty());
     }
 
     #[test]
     fn orders_are_read_as_they_were_written_and_unknown_ones_are_left_out() {
-        let orders = Orders { maintenance: Some(until(10)), ..Orders::default() };
+        let orders =
+            Orders { maintenance: Some(until(10)), pause: Some(paused(20)), ..Orders::default() };
         let mut written = serde_json::to_value(&orders).unwrap();
         assert_eq!(written["maintenance"]["until"], "1970-01-01T00:00:10Z");
         written["teleport"] = serde_json::json!({ "to": "mars" });

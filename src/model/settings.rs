@@ -227,6 +227,8 @@ pub struct Limits {
     pub requests: usize,
     /// … of one client address.
     pub requests_per_address: usize,
+    /// Requests that a pause holds at once: 503.
+    pub paused: usize,
     /// Idle connections kept to one target by one worker.
     pub idle_upstream_connections: usize,
 }
@@ -317,6 +319,7 @@ impl Default for Limits {
             connections_per_address: 1000,
             requests: 20_000,
             requests_per_address: 1000,
+            paused: 1000,
             idle_upstream_connections: 128,
         }
     }

@@ -23,6 +23,7 @@ mod exchange;
 mod forward;
 mod handler;
 mod head;
+mod hold;
 mod idle;
 mod refused;
 mod reply;

@@ -34,6 +34,7 @@ pub use crate::proxy::admission::Admission;
 use crate::proxy::admission::Shares;
 use crate::proxy::clock::Clock;
 use crate::proxy::clock::TICK;
+use crate::proxy::hold::Holding;
 use crate::proxy::idle::IdleConnections;
 use crate::proxy::refused::Refused;
 use crate::proxy::view::View;
@@ -81,6 +82,8 @@ pub(crate) struct Worker {
     pub(crate) view: View,
     /// Its deadlines.
     pub(crate) clock: Rc<Clock>,
+    /// The requests that pauses hold.
+    pub(crate) holding: Holding,
     /// Its idle connections to targets.
     pub(crate) idle: IdleConnections,
     /// Its TLS handshakes' turns.
@@ -131,6 +134,7 @@ impl Worker {
             index,
             view,
             clock: Rc::default(),
+            holding: Holding::default(),
             idle: IdleConnections::new(kept),
             turns: Turns::new(HANDSHAKES_WAITING),
             shares: admission.shares(),
@@ -263,6 +267,7 @@ async fn tick(worker: Rc<Worker>) {
         if std::mem::replace(&mut generation, seen.snapshot.generation) != generation {
             worker.shares.follow(&seen.snapshot.settings.limits);
         }
+        worker.holding.tick(now, &seen.snapshot);
         worker.refused.reap(now);
         worker.log.flush();
         if now.duration_since(reaped) >= REAP_EVERY {

@@ -42,6 +42,7 @@ mod limits;
 mod maintenance;
 mod many;
 mod metrics;
+mod pause;
 mod privacy;
 mod reload;
 mod replay;

@@ -61,6 +61,8 @@ struct Inner {
     tree: Mutex<Tree>,
     requests: Stripes<RequestCells>,
     outcomes: Slots<{ Outcome::ALL.len() }>,
+    held: Count,
+    let_go: Count,
     reloads_applied: Count,
     reloads_refused: Count,
     last_reload_ok: AtomicBool,
@@ -79,6 +81,8 @@ impl Metrics {
             tree: Mutex::default(),
             requests: Stripes::default(),
             outcomes: Slots::default(),
+            held: Count::default(),
+            let_go: Count::default(),
             reloads_applied: Count::default(),
             reloads_refused: Count::default(),
             last_reload_ok: AtomicBool::new(true),
@@ -140,6 +144,16 @@ impl Metrics {
     /// An accepted request has ended: once for each, with or without an upstream.
     pub fn outcome(&self, outcome: Outcome) {
         self.0.outcomes.add(outcome as usize, 1);
+    }
+
+    /// A pause holds one more request.
+    pub fn held(&self) {
+        self.0.held.add(1);
+    }
+
+    /// It does not any more.
+    pub fn let_go(&self) {
+        self.0.let_go.add(1);
     }
 
     /// A probe of this target has ended, whatever it said.

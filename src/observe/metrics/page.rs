@@ -63,10 +63,28 @@ impl Inner {
         families.extend(of_promotions(&mut tree, snapshot));
         families.push(of_maintenance(snapshot));
         families.push(of_canaries(snapshot));
+        families.extend(self.of_pauses(snapshot));
         families.extend(of_listeners(&tree));
         drop(tree);
         families.extend(self.process.families());
         families
+    }
+
+    fn of_pauses(&self, snapshot: &Snapshot) -> Vec<Family> {
+        let mut paused =
+            Family::gauge("proxy_paused", "Whether requests to this upstream are being held.");
+        for upstream in &snapshot.upstreams {
+            let stands = u64::from(upstream.orders.pause.is_some());
+            paused.add(&[("upstream", &upstream.name)], stands);
+        }
+        let mut held = Family::gauge("proxy_requests_held", "Requests that a pause holds now.");
+        let mut all =
+            Family::counter("proxy_requests_held_total", "Requests that a pause has held.");
+        // In this order: one that is let go in between must not make the difference negative.
+        let let_go = self.let_go.get();
+        held.add(&[], self.held.get().saturating_sub(let_go));
+        all.add(&[], self.held.get());
+        vec![paused, held, all]
     }
 
     fn of_the_process(&self, snapshot: &Snapshot) -> Vec<Family> {

@@ -72,6 +72,7 @@ impl UpstreamError {
             | Fault::UnknownPath
             | Fault::RequestsLimit
             | Fault::AddressRequestsLimit
+            | Fault::Paused
             | Fault::OutOfFiles
             | Fault::Cut
             | Fault::Closed
@@ -137,6 +138,7 @@ impl ClientError {
             | Fault::UnknownPath
             | Fault::RequestsLimit
             | Fault::AddressRequestsLimit
+            | Fault::Paused
             | Fault::OutOfFiles
             | Fault::Cut
             | Fault::Closed
@@ -221,7 +223,7 @@ mod tests {
     use super::*;
     use crate::model::fault::Side;
 
-    const FAULTS: [Fault; 32] = [
+    const FAULTS: [Fault; 33] = [
         Fault::Malformed,
         Fault::BadFraming,
         Fault::TransferCoding,
@@ -244,6 +246,7 @@ mod tests {
         Fault::UnknownPath,
         Fault::RequestsLimit,
         Fault::AddressRequestsLimit,
+        Fault::Paused,
         Fault::OutOfFiles,
         Fault::Cut,
         Fault::Closed,
