@@ -310,4 +310,6 @@ fn close(masked: bool) -> Vec<u8> {
 }
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;

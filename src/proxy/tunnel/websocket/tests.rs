@@ -20,7 +20,7 @@ use crate::sync::lease::FOR_AN_ANSWER;
 use crate::sync::lease::LAST_WORDS;
 use crate::sync::lease::TO_A_BOUNDARY;
 
-const CLOSED: &str = r#"proxy_requests_outcome_total{outcome="closed"}"#;
+pub(super) const CLOSED: &str = r#"proxy_requests_outcome_total{outcome="closed"}"#;
 const CUT: &str = r#"proxy_requests_outcome_total{outcome="cut"}"#;
 /// A tunnel that its two sides have ended: as if its last byte had been answered.
 const ENDED: &str = r#"proxy_requests_outcome_total{outcome="replied"}"#;
@@ -35,7 +35,7 @@ const CLIENTS_CLOSE: &[u8] = b"\x88\x82\x00\x00\x00\x00\x03\xe8";
 const TARGETS_CLOSE: &[u8] = b"\x88\x02\x03\xe8";
 
 /// A tunnel with a test at both of its ends.
-struct Between {
+pub(super) struct Between {
     alone: Alone,
     exchange: Rc<Exchange>,
     client: DuplexStream,
@@ -48,7 +48,7 @@ impl Between {
         Self::with(b"", b"", 64 * 1024)
     }
 
-    fn with(early: &[u8], came: &[u8], room: usize) -> Self {
+    pub(super) fn with(early: &[u8], came: &[u8], room: usize) -> Self {
         let alone = Alone::new();
         let exchange = alone.exchange();
         exchange.can_part(Kind::WebSocket);
@@ -64,6 +64,12 @@ impl Between {
             runs.complete();
         });
         Self { alone, exchange, client, target, running }
+    }
+
+    /// The test's two ends, and what is between them.
+    pub(super) fn take(self) -> (DuplexStream, DuplexStream, Middle) {
+        let Self { alone, exchange, client, target, running } = self;
+        (client, target, Middle { alone, exchange, running })
     }
 
     fn tick(&self) {
@@ -114,6 +120,28 @@ impl Between {
         assert_eq!(rest, b"", "after the end");
         assert_eq!(self.alone.count(outcome), 1, "{outcome}");
         assert_eq!(self.alone.metrics.without_outcome(), 0);
+    }
+}
+
+/// A tunnel whose ends somebody else has.
+pub(super) struct Middle {
+    alone: Alone,
+    exchange: Rc<Exchange>,
+    running: JoinHandle<()>,
+}
+
+impl Middle {
+    /// The deadline has come.
+    pub(super) fn part(&self) {
+        self.alone.worker.is_ending.set(true);
+        self.alone.worker.clock.tick(Instant::now(), true);
+    }
+
+    /// Waits for the end; how often it was booked as `outcome`.
+    pub(super) async fn ended(self, outcome: &str) -> u64 {
+        self.running.await.unwrap();
+        drop(self.exchange);
+        self.alone.count(outcome)
     }
 }
 
