@@ -2,6 +2,7 @@
 
 pub mod canary;
 pub mod maintenance;
+pub mod pause;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -123,6 +124,10 @@ pub enum Command {
     /// Tell clients that an application is being maintained, or let them in again
     #[command(subcommand)]
     Maintenance(maintenance::Maintenance),
+    /// Hold requests for a moment: they wait, and go to whatever is live once they are let go
+    Pause(pause::Pause),
+    /// Let the requests go that a pause holds
+    Resume(pause::Resume),
     /// Apply the configuration file now, and report its problems
     Reload,
     /// Follow what happens: probe flips, promotions, drains, reloads

@@ -39,10 +39,7 @@ fn happened(event: &Event) -> (Tone, String) {
         Event::Draining { in_flight } => (Tone::Plain, format!("draining: {in_flight} in flight")),
         Event::Drained { .. } => (Tone::Good, "drained".to_owned()),
         Event::Cut { receipts } => {
-            let cut: usize = receipts
-                .iter()
-                .map(|r| r.cut.requests + r.cut.tunnels)
-                .sum();
+            let cut: usize = receipts.iter().map(|r| r.cut.forced()).sum();
             (Tone::Warn, format!("{cut} cut at the drain deadline"))
         }
         Event::Reopened { .. } => (Tone::Warn, "taken back".to_owned()),

@@ -17,6 +17,7 @@ use crate::cli::canary;
 use crate::cli::guard;
 use crate::cli::look;
 use crate::cli::maintenance;
+use crate::cli::pause;
 use crate::cli::promote;
 use crate::cli::screen::Screen;
 use crate::cli::screen::Tone;
@@ -102,6 +103,8 @@ impl<'a> Hand<'a> {
                 | Command::Canary(_)
                 | Command::Preview(_)
                 | Command::Maintenance(_)
+                | Command::Pause(_)
+                | Command::Resume(_)
         );
         let ended = Box::pin(self.carry_out(args.command)).await;
         let code = match ended {
@@ -123,6 +126,8 @@ impl<'a> Hand<'a> {
             Command::Standby { upstream } => look::standby(self, upstream.as_deref()).await,
             Command::Probe { colour, which } => look::probe(self, colour, &which).await,
             Command::Maintenance(args) => maintenance::maintenance(self, args).await,
+            Command::Pause(args) => pause::pause(self, args).await,
+            Command::Resume(args) => pause::resume(self, args).await,
             Command::Reload => look::reload(self).await,
             Command::Events => look::events(self).await,
             Command::Completions { shell } => Ok(self.completions(shell)),

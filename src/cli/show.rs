@@ -32,6 +32,7 @@ pub fn status(status: &Status, now: SystemTime) -> Vec<Line> {
         page.extend(canary(upstream, now));
         page.extend(preview(upstream));
         page.extend(maintenance(upstream));
+        page.extend(pause(upstream));
         page.extend(table(pools(upstream, now)));
     }
     page.push(Line::new());
@@ -102,6 +103,14 @@ fn maintenance(upstream: &UpstreamStatus) -> Option<Line> {
     if !order.allow.is_empty() {
         text.push_str(&format!(", but for {}", order.allow.join(", ")));
     }
+    Some(line(Tone::Warn, text))
+}
+
+fn pause(upstream: &UpstreamStatus) -> Option<Line> {
+    let order = upstream.pause.as_ref()?;
+    let what = if order.writes_only { "writes" } else { "requests" };
+    let (max, until) = (order.max_seconds, &order.until);
+    let text = format!("  paused until {until}: {what} are held, {max} s at most");
     Some(line(Tone::Warn, text))
 }
 

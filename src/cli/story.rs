@@ -227,15 +227,31 @@ fn ended(receipt: &Receipt) -> Line {
         None => "nothing is safe to kill".to_owned(),
     };
     let seconds = receipt.drained_seconds;
-    if receipt.cut != Cut::default() {
+    let closed = closed(receipt.cut);
+    if receipt.cut.forced() > 0 {
         let cut = cut(receipt.cut);
-        let text = format!("{prefix}{retired} cut after {seconds:.2} s: {cut} ended, {safe}");
+        let text =
+            format!("{prefix}{retired} cut after {seconds:.2} s: {cut} ended{closed}, {safe}");
         return line(Tone::Warn, text);
     }
     if receipt.already {
         return line(Tone::Good, format!("{prefix}{colour} was live already, {safe}"));
     }
-    line(Tone::Good, format!("{prefix}{retired} drained in {seconds:.2} s, {safe}"))
+    line(Tone::Good, format!("{prefix}{retired} drained in {seconds:.2} s{closed}, {safe}"))
+}
+
+/// What was ended well: `, 3 WebSockets closed`, or nothing.
+fn closed(cut: Cut) -> String {
+    let mut told = String::new();
+    for (count, what, how) in [
+        (cut.websockets_closed, "WebSocket", "closed"),
+        (cut.events_ended, "event stream", "ended"),
+    ] {
+        if count > 0 {
+            told.push_str(&format!(", {} {how}", words::count(count, what)));
+        }
+    }
+    told
 }
 
 fn cut(cut: Cut) -> String {
@@ -256,7 +272,7 @@ pub fn warnings(event: &Event) -> Vec<String> {
     match event {
         Event::Cut { receipts } => receipts
             .iter()
-            .filter(|receipt| receipt.cut != Cut::default())
+            .filter(|receipt| receipt.cut.forced() > 0)
             .map(|receipt| {
                 let prefix = prefix(&receipt.upstream);
                 let retired = receipt.colour.other();

@@ -192,6 +192,7 @@ fn limits(field: &Field<written::Limits>) -> Limits {
         ),
         requests: count(&written.requests, default.requests),
         requests_per_address: count(&written.requests_per_address, default.requests_per_address),
+        paused: count(&written.paused, default.paused),
         idle_upstream_connections: count(
             &written.idle_upstream_connections,
             default.idle_upstream_connections,

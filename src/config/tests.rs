@@ -46,7 +46,7 @@ const EVERYTHING: &str = r#"{
       },
       "promotion": {"gate_timeout": "2m", "drain_timeout": "1h", "rescue": "on", "warmup": {
         "paths": ["/"], "requests": 9, "rate": 8, "within": 2, "timeout": "7s", "connections": 0
-      }, "bake": "5m", "on_fail": "freeze", "hold": "10m"},
+      }, "bake": "5m", "on_fail": "freeze", "hold": "10m", "close_jitter": "3s"},
       "canary": {
         "sticky": "cookie", "cookie": "who",
         "pins": [{"header": "X-Tester", "value": 1}, {"cookie": "t", "value": "no", "colour": "blue"}]
@@ -65,7 +65,7 @@ const EVERYTHING: &str = r#"{
     "request_header": "32768B", "request_headers": 50, "request_body": "1MiB",
     "request_body_rate": "1KiB", "request_body_grace": "7s", "http2_streams": 9,
     "connections": 10, "connections_per_address": 5, "requests": 8, "requests_per_address": 4,
-    "idle_upstream_connections": 0
+    "paused": 6, "idle_upstream_connections": 0
   },
   "workers": 3, "trusted_proxies": ["10.0.0.0/8", "::1"],
   "control": {"socket": "c.sock", "mode": "0600"}, "admin": {"bind": "127.0.0.1:9090"},
@@ -223,6 +223,7 @@ fn every_key_means_what_it_says() {
         connections_per_address: 5,
         requests: 8,
         requests_per_address: 4,
+        paused: 6,
         idle_upstream_connections: 0,
     };
     assert_eq!(all.limits, limits);
@@ -261,6 +262,7 @@ fn check_upstream_and_listener(all: &Settings) {
     assert!(skew.covers(b"GET", b"/a.js") && skew.paths.len() == 2);
     assert_eq!((app.promotion.bake.as_secs(), app.promotion.hold.as_secs()), (300, 600));
     assert_eq!(app.promotion.on_fail, OnFail::Freeze);
+    assert_eq!(app.promotion.close_jitter.as_secs(), 3);
     let certificate = &all.listeners[1].tls.as_ref().unwrap()[0];
     assert_eq!(certificate.cert, Path::new("/etc/proxyd/a.pem"));
     assert_eq!(certificate.key, Path::new("/keys/a.pem"));

@@ -204,6 +204,8 @@ sections! {
             gate_timeout: Parsed<Duration> = "100s",
             /// How long the retired colour may finish its requests before they are cut.
             drain_timeout: Parsed<Duration> = "30s",
+            /// Within which time after that WebSockets and event streams are closed, each at a moment of its own; 10m at most.
+            close_jitter: Parsed<Duration> = "5s",
             /// Whether the old colour takes in what the new one has failed, as long as it is warm: on or off.
             rescue: Parsed<Switch> = "off",
             /// How the new colour is warmed up before its gate; absent: it is not.
@@ -283,6 +285,8 @@ sections! {
             requests: Whole<1, MANY> = 20000,
             /// Requests in flight at once of one client address: 503.
             requests_per_address: Whole<1, MANY> = 1000,
+            /// Requests that a pause holds at once: 503.
+            paused: Whole<0, MANY> = 1000,
             /// Idle connections that one worker keeps to one target; 0 keeps none.
             idle_upstream_connections: Whole<0, MANY> = 128,
         }

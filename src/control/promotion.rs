@@ -13,6 +13,7 @@ use crate::control::command::event::Reason;
 use crate::control::promotion::bake::Bake;
 use crate::control::promotion::tally::Tally;
 use crate::model::on_fail::OnFail;
+use crate::sync::lease::LAST_WORDS;
 
 pub(crate) use crate::control::promotion::tally::in_words;
 pub use crate::control::promotion::words::Action;
@@ -46,6 +47,8 @@ pub struct Plan {
     pub bake: Duration,
     /// What becomes of it if it is judged bad.
     pub on_fail: OnFail,
+    /// From then on until the last of what can be closed well has its turn.
+    pub close_jitter: Duration,
     /// How many upstreams it changes.
     pub members: usize,
 }
@@ -91,6 +94,13 @@ enum State {
         ending: Ending,
     },
     Done,
+}
+
+/// How long after its deadline a drain may take at the most, if what can be closed well is spread
+/// over `jitter`.
+#[must_use]
+pub fn after_the_deadline(jitter: Duration) -> Duration {
+    jitter + LAST_WORDS + SETTLE
 }
 
 impl Promotion {
@@ -268,7 +278,7 @@ impl Promotion {
                 self.end_drain(in_flight, 0)
             }
             Input::Look { .. } => {
-                let until = now + SETTLE;
+                let until = now + after_the_deadline(self.plan.close_jitter);
                 self.state = State::Cutting { until };
                 Action::Cut { until }
             }

@@ -10,6 +10,7 @@ use crate::control::command::status::CanaryStatus;
 use crate::control::command::status::ConfigStatus;
 use crate::control::command::status::ListenerStatus;
 use crate::control::command::status::MaintenanceStatus;
+use crate::control::command::status::PauseStatus;
 use crate::control::command::status::PoolStatus;
 use crate::control::command::status::PreviewStatus;
 use crate::control::command::status::ProbeStatus;
@@ -25,6 +26,7 @@ use crate::model::health::ProbeRecord;
 use crate::model::health::Verdict;
 use crate::model::orders::canary::Canary;
 use crate::model::orders::maintenance::Maintenance;
+use crate::model::orders::pause::Pause;
 use crate::model::orders::preview::Preview;
 use crate::model::pool::Pool;
 use crate::model::snapshot::Snapshot;
@@ -104,6 +106,7 @@ fn of_upstream(upstream: &Upstream, board: &Board) -> UpstreamStatus {
             colour: held.colour,
             instant_until: events::at(held.until),
         }),
+        pause: upstream.orders.pause.as_ref().map(of_pause),
         pools,
     }
 }
@@ -116,6 +119,15 @@ fn of_canary(order: &Canary) -> CanaryStatus {
 fn of_preview(order: &Preview) -> PreviewStatus {
     let (since, until) = (events::at(order.since), events::at(order.until));
     PreviewStatus { colour: order.colour, since, until }
+}
+
+fn of_pause(order: &Pause) -> PauseStatus {
+    PauseStatus {
+        since: events::at(order.since),
+        until: events::at(order.until),
+        writes_only: order.writes_only,
+        max_seconds: order.max.as_secs_f64(),
+    }
 }
 
 fn of_maintenance(order: &Maintenance) -> MaintenanceStatus {

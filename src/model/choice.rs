@@ -17,6 +17,7 @@ use std::time::SystemTime;
 
 use crate::model::colour::Colour;
 use crate::model::extras::Extras;
+use crate::model::orders::pause::is_safe;
 use crate::model::split::Split;
 use crate::model::upstream::Pools;
 use crate::model::upstream::Upstream;
@@ -66,6 +67,10 @@ pub enum Choice {
     },
     /// It asks for a preview that there is not, or not for it.
     Hide,
+    /// It is held, and decided about once it is let go ([`Orders::pause`]).
+    ///
+    /// [`Orders::pause`]: crate::model::orders::Orders::pause
+    Hold,
 }
 
 /// Why a request gets a colour.
@@ -105,6 +110,11 @@ pub fn choose(upstream: &Upstream, asked: &impl Asked) -> Choice {
         && !maintenance.lets_through(asked.client())
     {
         return Choice::Maintain;
+    }
+    if let Some(pause) = &upstream.orders.pause
+        && pause.holds(is_safe(asked.method()), asked.now())
+    {
+        return Choice::Hold;
     }
     if let Some(choice) = preview::choose(upstream, asked) {
         return choice;

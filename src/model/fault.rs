@@ -57,10 +57,14 @@ pub enum Fault {
     UnknownPath,
     /// The drain's deadline, or the end of a shutdown.
     Cut,
+    /// The same, for what could be ended well: a WebSocket by a Close, a stream of events after one.
+    Closed,
     /// As many requests as there may be are in flight.
     RequestsLimit,
     /// … of this client's address.
     AddressRequestsLimit,
+    /// A pause held it for as long as it may, or holds as many others as there may be.
+    Paused,
     /// No file descriptor is left for a connection to a target.
     OutOfFiles,
     /// Something that must not happen did: counted as lost.
@@ -106,8 +110,10 @@ impl Fault {
             | Self::UnknownPath
             | Self::RequestsLimit
             | Self::AddressRequestsLimit
+            | Self::Paused
             | Self::OutOfFiles
             | Self::Cut
+            | Self::Closed
             | Self::Internal => Side::Proxy,
             Self::Connect
             | Self::ConnectTimeout
@@ -147,8 +153,10 @@ impl Fault {
             Self::UnknownPath => "unknown_path",
             Self::RequestsLimit => "requests_limit",
             Self::AddressRequestsLimit => "requests_address_limit",
+            Self::Paused => "paused",
             Self::OutOfFiles => "out_of_files",
             Self::Cut => "cut",
+            Self::Closed => "closed",
             Self::Internal => "internal",
             Self::Connect => "connect",
             Self::ConnectTimeout => "connect_timeout",
@@ -182,8 +190,11 @@ impl Fault {
             | Self::BodyBroken
             | Self::ClientGone
             | Self::SendTimeout => Outcome::ClientGone,
-            Self::RequestsLimit | Self::AddressRequestsLimit | Self::OutOfFiles => Outcome::Shed,
+            Self::RequestsLimit | Self::AddressRequestsLimit | Self::Paused | Self::OutOfFiles => {
+                Outcome::Shed
+            }
             Self::Cut => Outcome::Cut,
+            Self::Closed => Outcome::Closed,
             Self::Internal => Outcome::Lost,
             Self::Connect
             | Self::ConnectTimeout
@@ -212,13 +223,15 @@ pub enum Outcome {
     Shed,
     /// Ended by a drain's deadline or a shutdown.
     Cut,
+    /// Ended well by the same: a WebSocket got a Close, a stream of events ended after one.
+    Closed,
     /// Lost by the proxy itself. Must read 0.
     Lost,
 }
 
 impl Outcome {
     /// All of them, for a metric that exists from the start.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Answered,
         Self::Replied,
         Self::ClientGone,
@@ -226,6 +239,7 @@ impl Outcome {
         Self::Refused,
         Self::Shed,
         Self::Cut,
+        Self::Closed,
         Self::Lost,
     ];
 
@@ -240,6 +254,7 @@ impl Outcome {
             Self::Refused => "refused",
             Self::Shed => "shed",
             Self::Cut => "cut",
+            Self::Closed => "closed",
             Self::Lost => "lost",
         }
     }

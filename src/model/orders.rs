@@ -6,6 +6,7 @@ pub mod canary;
 pub mod held;
 pub mod maintenance;
 pub mod moment;
+pub mod pause;
 pub mod preview;
 
 use std::time::SystemTime;
@@ -16,6 +17,7 @@ use serde::Serialize;
 use crate::model::orders::canary::Canary;
 use crate::model::orders::held::Held;
 use crate::model::orders::maintenance::Maintenance;
+use crate::model::orders::pause::Pause;
 use crate::model::orders::preview::Preview;
 
 /// Everything that is ordered for one upstream. A field of a newer version is left out when it is
@@ -35,6 +37,9 @@ pub struct Orders {
     /// The retired colour is not to be stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held: Option<Held>,
+    /// Requests are held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pause: Option<Pause>,
 }
 
 /// One order of an upstream, by its name in events and messages.
@@ -47,6 +52,8 @@ pub enum Order {
     Preview,
     /// [`Orders::held`].
     Held,
+    /// [`Orders::pause`].
+    Pause,
 }
 
 impl Order {
@@ -57,6 +64,7 @@ impl Order {
             Self::Maintenance => "maintenance",
             Self::Preview => "preview",
             Self::Held => "held",
+            Self::Pause => "pause",
         }
     }
 }
@@ -80,7 +88,11 @@ impl Orders {
         let maintenance = self.maintenance.as_ref().map(|order| order.until);
         let preview = self.preview.as_ref().map(|order| order.until);
         let held = self.held.as_ref().map(|order| order.until);
-        maintenance.into_iter().chain(preview).chain(held).min()
+        let pause = self.pause.as_ref().map(Pause::end);
+        [maintenance, preview, held, pause]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Drops what is over at `now`, and says what that was.
@@ -98,6 +110,9 @@ impl Orders {
         }
         if self.held.take_if(|order| order.until <= now).is_some() {
             over.push(Order::Held);
+        }
+        if self.pause.take_if(|order| order.end() <= now).is_some() {
+            over.push(Order::Pause);
         }
         over
     }
@@ -122,13 +137,27 @@ mod tests {
         }
     }
 
+    fn paused(seconds: u64) -> Pause {
+        Pause {
+            since: EPOCH,
+            until: EPOCH + Duration::from_secs(seconds),
+            writes_only: true,
+            max: Duration::from_secs(20),
+            over: Duration::from_secs(2),
+        }
+    }
+
     #[test]
     fn an_order_is_over_at_its_moment_and_not_before() {
-        let mut orders = Orders { maintenance: Some(until(10)), ..Orders::default() };
+        let mut orders =
+            Orders { maintenance: Some(until(10)), pause: Some(paused(20)), ..Orders::default() };
         assert_eq!(orders.next_expiry(), Some(EPOCH + Duration::from_secs(10)));
         assert_eq!(orders.expire(EPOCH + Duration::from_secs(9)), []);
         assert!(!orders.is_empty());
         assert_eq!(orders.expire(EPOCH + Duration::from_secs(10)), [Order::Maintenance]);
+        assert_eq!(orders.next_expiry(), Some(EPOCH + Duration::from_secs(22)));
+        assert_eq!(orders.expire(EPOCH + Duration::from_secs(21)), [], "some are still let go");
+        assert_eq!(orders.expire(EPOCH + Duration::from_secs(22)), [Order::Pause]);
         assert!(orders.is_empty());
     }
 
@@ -144,7 +173,8 @@ mod tests {
 
     #[test]
     fn orders_are_read_as_they_were_written_and_unknown_ones_are_left_out() {
-        let orders = Orders { maintenance: Some(until(10)), ..Orders::default() };
+        let orders =
+            Orders { maintenance: Some(until(10)), pause: Some(paused(20)), ..Orders::default() };
         let mut written = serde_json::to_value(&orders).unwrap();
         assert_eq!(written["maintenance"]["until"], "1970-01-01T00:00:10Z");
         written["teleport"] = serde_json::json!({ "to": "mars" });

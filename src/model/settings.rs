@@ -175,6 +175,9 @@ pub struct PromotionSettings {
     pub on_fail: OnFail,
     /// How long after a promote the retired colour is not to be stopped.
     pub hold: Duration,
+    /// Within which time after that WebSockets and streams of events are closed, each at a moment of
+    /// its own.
+    pub close_jitter: Duration,
 }
 
 /// Every timeout, resolved.
@@ -239,6 +242,8 @@ pub struct Limits {
     pub requests: usize,
     /// … of one client address.
     pub requests_per_address: usize,
+    /// Requests that a pause holds at once: 503.
+    pub paused: usize,
     /// Idle connections kept to one target by one worker.
     pub idle_upstream_connections: usize,
 }
@@ -329,6 +334,7 @@ impl Default for Limits {
             connections_per_address: 1000,
             requests: 20_000,
             requests_per_address: 1000,
+            paused: 1000,
             idle_upstream_connections: 128,
         }
     }
@@ -359,6 +365,7 @@ impl Default for PromotionSettings {
             bake: Duration::ZERO,
             on_fail: OnFail::Revert,
             hold: Duration::ZERO,
+            close_jitter: Duration::from_secs(5),
         }
     }
 }

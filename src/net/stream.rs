@@ -10,11 +10,15 @@ pub(crate) mod testing;
 mod tests;
 pub mod tls;
 
+use std::future::Future;
+use std::pin::pin;
 use std::task::Context;
 use std::task::Poll;
+use std::task::Waker;
 
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 pub use crate::net::direct::LITTLE;
@@ -26,6 +30,15 @@ pub enum Hangup {
     Gone,
     /// It has sent something, which the next read returns.
     Sent,
+}
+
+/// Whether the other side has ended its stream, or all of it, as far as the runtime has heard: also
+/// where something that it sent before is unread. Makes no system call.
+#[must_use]
+pub fn has_hung_up(socket: &TcpStream) -> bool {
+    let mut cx = Context::from_waker(Waker::noop());
+    let ready = pin!(socket.ready(Interest::READABLE)).poll(&mut cx);
+    matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed())
 }
 
 /// A client's byte stream, plaintext or TLS.

@@ -33,6 +33,8 @@ pub struct Admission {
     workers: usize,
     all: AtomicUsize,
     requests: Arc<Pot>,
+    /// Requests that pauses hold.
+    held: AtomicUsize,
     by_address: Box<[Mutex<HashMap<IpAddr, OfAddress>>]>,
     hasher: RandomState,
 }
@@ -69,9 +71,25 @@ impl Admission {
             workers,
             all: AtomicUsize::new(0),
             requests: Arc::default(),
+            held: AtomicUsize::new(0),
             by_address: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
         }
+    }
+
+    /// Whether one more request may be held beside all others; if so, it is one of them until
+    /// [`let_go`](Self::let_go).
+    pub(crate) fn hold(&self, at_most: usize) -> bool {
+        let may = self.held.fetch_add(1, Ordering::AcqRel) < at_most;
+        if !may {
+            self.let_go();
+        }
+        may
+    }
+
+    /// A request is held no longer.
+    pub(crate) fn let_go(&self) {
+        self.held.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// Lets a connection in.

@@ -24,9 +24,12 @@ use crate::http1::rewrite::response_fields;
 use crate::model::extras::Extras;
 use crate::model::fault::Fault;
 use crate::net::pipe::Pipe;
+use crate::proxy::call::Call;
 use crate::proxy::downstream::BodyState;
 use crate::proxy::downstream::Downstream;
+use crate::proxy::events::Events;
 use crate::proxy::exchange::Exchange;
+use crate::proxy::exchange::Kind;
 use crate::proxy::server::ahead::Upload;
 
 pub(crate) use crate::proxy::body::answer::AnswerBody;
@@ -49,6 +52,8 @@ pub(crate) struct StreamSide {
     came: Vec<u8>,
     content_from: usize,
     trailers: Option<HeaderMap>,
+    /// The answer is a stream of events that can be ended early.
+    events: Option<Events>,
 }
 
 impl StreamSide {
@@ -74,6 +79,26 @@ impl StreamSide {
             came: Vec::new(),
             content_from: 0,
             trailers: None,
+            events: None,
+        }
+    }
+
+    /// Whether a stream of events has been ended early, between two of them.
+    fn has_parted(&self) -> bool {
+        self.events.is_some_and(|events| events.is_over())
+    }
+
+    /// Ends a stream of events whose turn has come, if it stands between two: nothing more of it is
+    /// taken from the target.
+    fn part(&mut self, call: &mut Option<Call>, exchange: &Exchange) {
+        if let Some(events) = &mut self.events
+            && exchange.is_parting()
+            && call.is_some()
+        {
+            events.part();
+            if events.is_over() {
+                *call = None;
+            }
         }
     }
 
@@ -176,13 +201,24 @@ impl Downstream for StreamSide {
             self.fields.push((name, from, self.came.len()));
         }
         self.content_from = self.came.len();
+        self.events = Events::of(head);
+        if self.events.is_some() {
+            exchange.can_part(Kind::Events);
+        }
     }
 
-    fn content(&mut self, data: &[u8], _exchange: &Exchange) {
+    fn content(&mut self, data: &[u8], exchange: &Exchange) {
+        let mut data = data;
+        if let Some(events) = &mut self.events {
+            data = events.pass(data, exchange.is_parting());
+        }
         self.came.extend_from_slice(data);
     }
 
     fn end(&mut self, trailers: &[u8]) {
-        self.trailers = trailers::from_lines(trailers);
+        // What ends early ends without them.
+        if !self.has_parted() {
+            self.trailers = trailers::from_lines(trailers);
+        }
     }
 }

@@ -8,6 +8,7 @@ mod ending;
 mod extras;
 mod moving;
 mod pace;
+mod parting;
 mod record;
 mod target_use;
 mod testimony;
@@ -18,8 +19,6 @@ use std::cell::Cell;
 use std::cell::OnceCell;
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::task::Context;
-use std::task::Poll;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -33,6 +32,8 @@ use crate::model::settings::Timeouts;
 use crate::observe::access::Moved;
 use crate::proxy::clock::Watch;
 use crate::proxy::connection::Connection;
+pub(crate) use crate::proxy::exchange::parting::Kind;
+use crate::proxy::exchange::parting::Parting;
 pub(crate) use crate::proxy::exchange::record::Asked;
 use crate::proxy::exchange::target_use::TargetUse;
 use crate::proxy::idle::TargetConnection;
@@ -67,6 +68,7 @@ pub(crate) struct Exchange {
     /// A tick found it waiting: it is none of the many that are over at once.
     is_slow: Cell<bool>,
     fault: Cell<Option<Fault>>,
+    parting: Cell<Parting>,
     waker: RefCell<Option<Waker>>,
     status: Cell<u16>,
     complete: Cell<bool>,
@@ -114,6 +116,7 @@ impl Exchange {
             waiting_for: Cell::new(Fault::Internal),
             is_slow: Cell::new(false),
             fault: Cell::new(None),
+            parting: Cell::new(Parting::Cut),
             waker: RefCell::new(None),
             status: Cell::new(0),
             complete: Cell::new(false),
@@ -272,31 +275,6 @@ impl Exchange {
         self.fault.get()
     }
 
-    /// Books the first fault; later ones are its consequences.
-    pub(crate) fn fail(&self, fault: Fault) {
-        if self.fault.get().is_none() {
-            self.fault.set(Some(fault));
-        }
-    }
-
-    /// Ends it from outside: books the fault, gives the lease back, and wakes whoever works on it,
-    /// who then closes the target's connection.
-    pub(crate) fn end(&self, fault: Fault) {
-        if self.complete.get() {
-            return;
-        }
-        self.fail(fault);
-        self.rest();
-        self.in_use.replace(None);
-        if let Some(lease) = self.lease.take() {
-            self.was_exceptional.set(lease.is_exceptional());
-            if fault == Fault::Cut { lease.end_as_cut() } else { drop(lease) }
-        }
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
-    }
-
     /// Counts it as a tunnel from here on.
     pub(crate) fn become_tunnel(&self) {
         if let Some(lease) = self.lease.borrow_mut().as_mut() {
@@ -304,42 +282,10 @@ impl Exchange {
         }
     }
 
-    /// Ready once it has been ended from outside.
-    pub(crate) fn poll_ended(&self, cx: &Context<'_>) -> Poll<Fault> {
-        if let Some(fault) = self.fault.get() {
-            return Poll::Ready(fault);
-        }
-        let mut waker = self.waker.borrow_mut();
-        if !waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
-            *waker = Some(cx.waker().clone());
-        }
-        Poll::Pending
-    }
-
     /// Counts an error on the target tried last.
     pub(crate) fn count_upstream_error(&self, fault: Fault) {
         if let (Some(pool), Some(at)) = (self.pool.borrow().as_ref(), self.target.get()) {
             pool.failed(at, fault);
-        }
-    }
-
-    /// Ends what has waited for too long.
-    fn time_out(&self) {
-        let fault = self.waiting_for.get();
-        // Who waits for the head counts it there; a tunnel may rest for either side's sake.
-        if !matches!(self.status.get(), 0 | 101) {
-            self.count_upstream_error(fault);
-        }
-        self.end(fault);
-        self.reset_stream();
-    }
-
-    /// Resets a stream whose answer has begun: while its window is closed nobody else would.
-    fn reset_stream(&self) {
-        let task = self.stream.as_ref().and_then(|stream| stream.get());
-        let half_answered = self.status.get() != 0 && !self.complete.get();
-        if let (Some(task), true) = (task, half_answered) {
-            task.abort();
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Every decision about a request, in order, on a view of its head: may it pass, which upstream,
 //! which colour, under which lease. Nothing here waits.
 
+mod id;
+
 use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use crate::proxy::exchange::Asked;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::exchange::StreamTask;
 use crate::proxy::head::Head;
+use crate::proxy::hold::Held;
 use crate::proxy::reply;
 use crate::proxy::reply::Reply;
 use crate::proxy::view::WorkerPool;
@@ -74,6 +77,15 @@ pub(crate) enum Plan {
         /// The live pool of the upstream.
         pool: Rc<WorkerPool>,
     },
+    /// Hold it, and decide again once it is let go.
+    Hold {
+        /// What is ordered.
+        orders: Arc<Orders>,
+        /// The pool that would have served it.
+        pool: Rc<WorkerPool>,
+        /// How many may be held at once.
+        at_most: usize,
+    },
 }
 
 /// A request that has come, with what was decided about it.
@@ -90,6 +102,8 @@ pub(crate) enum Next {
     Forward(Terms),
     /// The proxy answers by itself.
     Reply(Reply),
+    /// It waits. Then [`again`] says what happens to it.
+    Hold(Box<Held>),
 }
 
 /// On which terms a request is forwarded.
@@ -114,7 +128,19 @@ pub(crate) fn arrive(
     let exchange = Exchange::begin(worker, connection, stream);
     let plan = decide(worker, connection, head);
     exchange.ask(asked(connection, head, plan.as_ref().ok()));
-    let next = match plan {
+    let next = settle(&exchange, head, plan);
+    Arrival { exchange, next }
+}
+
+/// Decides once more about a request that was held.
+pub(crate) fn again(exchange: &Rc<Exchange>, head: &impl Head) -> Next {
+    let plan = decide(&exchange.worker, &exchange.connection, head);
+    settle(exchange, head, plan)
+}
+
+/// What becomes of an exchange about which this was decided.
+fn settle(exchange: &Rc<Exchange>, head: &impl Head, plan: Result<Plan, Fault>) -> Next {
+    match plan {
         Ok(Plan::Forward { lease, timeouts, route, generation, body_max, extras }) => {
             exchange.decided_on(generation);
             exchange.hold(lease, timeouts);
@@ -130,29 +156,33 @@ pub(crate) fn arrive(
                 upgrade,
             })
         }
-        Ok(Plan::Redirect(location)) => Next::Reply(reply::redirect(location, &exchange)),
+        Ok(Plan::Redirect(location)) => Next::Reply(reply::redirect(location, exchange)),
         Ok(Plan::Maintain { orders, pool }) => {
             exchange.belong_to(pool);
-            Next::Reply(reply::maintained(&orders, &exchange))
+            Next::Reply(reply::maintained(&orders, exchange))
         }
         Ok(Plan::Preview { to, pool }) => {
             exchange.belong_to(pool);
             Next::Reply(match to {
                 Some((to, extras)) => {
                     exchange.adorn(extras);
-                    reply::led(to, &exchange)
+                    reply::led(to, exchange)
                 }
-                None => reply::hidden(&exchange),
+                None => reply::hidden(exchange),
             })
+        }
+        Ok(Plan::Hold { orders, pool, at_most }) => {
+            let held = Held::new(exchange, head.method(), &orders, &pool.upstream, at_most);
+            exchange.belong_to(pool);
+            held.map_or_else(Next::Reply, |held| Next::Hold(Box::new(held)))
         }
         Err(fault) => {
             if fault.is_for_want_of_room() {
-                connection.give_room_back();
+                exchange.connection.give_room_back();
             }
-            Next::Reply(reply::to_fault(fault, &exchange))
+            Next::Reply(reply::to_fault(fault, exchange))
         }
-    };
-    Arrival { exchange, next }
+    }
 }
 
 /// The answer to a head that cannot be understood.
@@ -174,6 +204,8 @@ fn asked(connection: &Connection, head: &impl Head, plan: Option<&Plan>) -> Aske
             .targets
             .first()
             .map_or("", |target| &target.name),
+        // Let go, it may go elsewhere; but to whom names no host, one name is as good as another.
+        Some(Plan::Hold { pool, .. }) => pool.targets.first().map_or("", |target| &target.name),
         Some(Plan::Redirect(_) | Plan::Maintain { .. } | Plan::Preview { .. }) | None => "",
     };
     let host = match head.authority() {
@@ -185,7 +217,7 @@ fn asked(connection: &Connection, head: &impl Head, plan: Option<&Plan>) -> Aske
     let request_id = match head.request_id() {
         Some(own) => own,
         None => {
-            made = request_id();
+            made = id::new();
             &made
         }
     };
@@ -209,31 +241,6 @@ fn asked(connection: &Connection, head: &impl Head, plan: Option<&Plan>) -> Aske
         connection.listener.meters.underscored(marks.underscored);
     }
     Asked { head: bytes, marks, protocol: head.protocol() }
-}
-
-/// 32 digits that no other request has.
-fn request_id() -> [u8; 32] {
-    let mut id = [0; 32];
-    let (eights, _) = id.as_chunks_mut::<8>();
-    for pair in eights.as_chunks_mut::<2>().0 {
-        let random = fastrand::u64(..);
-        let [first, second] = pair;
-        *first = digits(random & 0xffff_ffff);
-        *second = digits(random >> 32);
-    }
-    id
-}
-
-/// Eight hexadecimal digits of a number below 2^32, the lowest first: all in one word, a byte for each.
-fn digits(number: u64) -> [u8; 8] {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    let number = (number | number << 16) & 0x0000_ffff_0000_ffff;
-    let number = (number | number << 8) & 0x00ff_00ff_00ff_00ff;
-    let number = (number | number << 4) & (ONES * 0x0f);
-    // Six more make a carry of whatever is above nine.
-    let letters = ((number + ONES * 6) >> 4) & ONES;
-    let text = number + ONES * u64::from(b'0') + letters * u64::from(b'a' - b'9' - 1);
-    text.to_le_bytes()
 }
 
 fn is_idempotent(method: &str) -> bool {
@@ -293,6 +300,11 @@ pub(crate) fn decide(
                 }
                 Choice::Hide => {
                     return Ok(Plan::Preview { to: None, pool: Rc::clone(&way.live) });
+                }
+                Choice::Hold => {
+                    let (orders, pool) = (Arc::clone(&upstream.orders), Rc::clone(&way.live));
+                    let at_most = snapshot.settings.limits.paused;
+                    return Ok(Plan::Hold { orders, pool, at_most });
                 }
             }
         };

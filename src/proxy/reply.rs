@@ -20,6 +20,10 @@ pub(crate) const FULL: &str = "HTTP/1.1 503 Service Unavailable\r\n\
     <!doctype html><title>503 Service Unavailable</title>\
     <h1>503 Service Unavailable</h1><p>the proxy has too much to do</p>\n";
 
+/// When a client that was held in vain is told to come back, at the latest, in seconds: a pause is
+/// short, and is mostly ended before its time.
+const PAUSED_RETRY_MAX: u64 = 10;
+
 /// An answer in the proxy's own words, before it is put in the form of a protocol.
 #[derive(Debug)]
 pub(crate) struct Reply {
@@ -86,11 +90,16 @@ fn status(fault: Fault) -> (StatusCode, &'static str) {
         Fault::RequestsLimit | Fault::OutOfFiles => {
             (StatusCode::SERVICE_UNAVAILABLE, "the proxy has too much to do")
         }
+        Fault::Paused => {
+            (StatusCode::SERVICE_UNAVAILABLE, "the application takes a pause for a moment")
+        }
         Fault::AddressRequestsLimit => {
             (StatusCode::SERVICE_UNAVAILABLE, "too many requests of your address are in flight")
         }
         Fault::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "the proxy failed"),
-        Fault::Cut => (StatusCode::SERVICE_UNAVAILABLE, "the request was ended by a deployment"),
+        Fault::Cut | Fault::Closed => {
+            (StatusCode::SERVICE_UNAVAILABLE, "the request was ended by a deployment")
+        }
         Fault::NoHealthyTarget => {
             (StatusCode::SERVICE_UNAVAILABLE, "the application is not available")
         }
@@ -151,6 +160,19 @@ pub(crate) fn maintained(orders: &Orders, exchange: &Rc<Exchange>) -> Reply {
         .duration_since(SystemTime::now())
         .unwrap_or_default();
     let seconds = order.retry_after.min(left).as_secs().max(1);
+    reply.fields.push(("Retry-After", seconds.to_string()));
+    reply
+}
+
+/// The answer to a request that a pause cannot hold, or not any longer. It is over by itself at
+/// `until`, and perhaps before.
+pub(crate) fn paused(until: SystemTime, exchange: &Rc<Exchange>) -> Reply {
+    exchange.fail(Fault::Paused);
+    let (status, sentence) = status(Fault::Paused);
+    let (id, taste) = wishes(exchange);
+    let mut reply = answer(status, taste, sentence, id, exchange);
+    let left = until.duration_since(SystemTime::now()).unwrap_or_default();
+    let seconds = left.as_secs().clamp(1, PAUSED_RETRY_MAX);
     reply.fields.push(("Retry-After", seconds.to_string()));
     reply
 }

@@ -36,6 +36,7 @@ use crate::observe::metrics::Metrics;
 use crate::proxy::accept::ListenerContext;
 use crate::proxy::client::Client;
 use crate::proxy::connection::Connection;
+use crate::proxy::exchange::Exchange;
 use crate::proxy::server::http1;
 use crate::proxy::worker::Admission;
 use crate::proxy::worker::Worker;
@@ -96,6 +97,14 @@ impl Alone {
         let limits = Limits::default();
         let served = http1::serve(worker, connection, wrap(PlainStream::new(stream)), &limits, ());
         (client.unwrap(), tokio::task::spawn_local(served))
+    }
+
+    /// A request that has come over a connection of its own, whose stream a test has.
+    pub(crate) fn exchange(&self) -> Rc<Exchange> {
+        let facts = Client::new("127.0.0.1".parse().unwrap(), 1, false, &[]);
+        let context = Rc::clone(&self.context);
+        let connection = Connection::open(&self.worker, context, facts, None, false);
+        Exchange::begin(&self.worker, &connection, None)
     }
 
     /// The value of a series, written as on the metrics page.

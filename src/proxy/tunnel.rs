@@ -1,5 +1,8 @@
 //! A connection that has been upgraded: bytes both ways until one side ends, nothing moves for too
-//! long, or a drain cuts it.
+//! long, or a drain ends it: a WebSocket by a Close, any other by force.
+
+mod frames;
+mod websocket;
 
 use std::future::poll_fn;
 use std::io;
@@ -18,6 +21,8 @@ use tokio::io::copy_bidirectional_with_sizes;
 use crate::model::fault::Fault;
 use crate::net::dial::Stream;
 use crate::proxy::exchange::Exchange;
+use crate::proxy::exchange::Kind;
+use crate::proxy::tunnel::websocket::WebSocket;
 
 /// Read buffer of each direction: a WebSocket's frames are mostly small.
 const BUFFER: usize = 16 * 1024;
@@ -38,9 +43,20 @@ where
     exchange.become_tunnel();
     let mut target_io = Moving { inner: target.stream, exchange };
     exchange.wait(Fault::ResponseTimeout, exchange.timeouts().tunnel);
+    exchange.has_received(early.len());
+    exchange.has_sent(target.came.len());
+    if exchange.kind() == Some(Kind::WebSocket) {
+        let mut socket = WebSocket::new(early, &target.came);
+        poll_fn(|cx| {
+            if exchange.poll_ended(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            socket.poll(cx, exchange, client, &mut target_io)
+        })
+        .await;
+        return exchange.complete();
+    }
     let moved = async {
-        exchange.has_received(early.len());
-        exchange.has_sent(target.came.len());
         target_io.write_all(early).await?;
         client.write_all(&target.came).await?;
         client.flush().await?;

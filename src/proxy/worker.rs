@@ -34,10 +34,12 @@ pub use crate::proxy::admission::Admission;
 use crate::proxy::admission::Shares;
 use crate::proxy::clock::Clock;
 use crate::proxy::clock::TICK;
+use crate::proxy::hold::Holding;
 use crate::proxy::idle::IdleConnections;
 use crate::proxy::preopen;
 use crate::proxy::refused::Refused;
 use crate::proxy::view::View;
+use crate::sync::lease::LAST_WORDS;
 use crate::sync::published::Published;
 use crate::sync::shutdown::Stage;
 use crate::sync::shutdown::Stopping;
@@ -81,6 +83,8 @@ pub(crate) struct Worker {
     pub(crate) view: View,
     /// Its deadlines.
     pub(crate) clock: Rc<Clock>,
+    /// The requests that pauses hold.
+    pub(crate) holding: Holding,
     /// Its idle connections to targets.
     pub(crate) idle: IdleConnections,
     /// Its TLS handshakes' turns.
@@ -103,6 +107,8 @@ pub(crate) struct Worker {
     pub(crate) nowhere: Fixed,
     /// How far the stop has come.
     pub(crate) stage: Cell<Stage>,
+    /// The time to finish is over: what can be ended well is, and everything else is cut.
+    pub(crate) is_ending: Cell<bool>,
     /// Since when the worker takes nothing new.
     pub(crate) stopping_since: Cell<Option<Instant>>,
     /// Connection tasks that have not ended.
@@ -129,6 +135,7 @@ impl Worker {
             index,
             view,
             clock: Rc::default(),
+            holding: Holding::default(),
             idle: IdleConnections::new(kept),
             turns: Turns::new(HANDSHAKES_WAITING),
             shares: admission.shares(),
@@ -140,6 +147,7 @@ impl Worker {
             log,
             nowhere: Fixed::target("", "", ""),
             stage: Cell::new(Stage::Running),
+            is_ending: Cell::new(false),
             stopping_since: Cell::new(None),
             open: Cell::new(0),
         }
@@ -261,6 +269,7 @@ async fn tick(worker: Rc<Worker>) {
             worker.shares.follow(&seen.snapshot.settings.limits);
         }
         preopen::look(&worker, &seen);
+        worker.holding.tick(now, &seen.snapshot);
         worker.refused.reap(now);
         worker.log.flush();
         if now.duration_since(reaped) >= REAP_EVERY {
@@ -274,7 +283,7 @@ async fn tick(worker: Rc<Worker>) {
     }
 }
 
-/// Lets requests finish, up to the deadline; what is left then is cut.
+/// Lets requests finish, up to the deadline. What is left then is cut, or ended well where it can be.
 async fn finish(worker: &Rc<Worker>, stopping: &mut Stopping) {
     let deadline = Instant::now() + worker.view.load().snapshot.settings.timeouts.shutdown;
     let all_done = async {
@@ -284,11 +293,20 @@ async fn finish(worker: &Rc<Worker>, stopping: &mut Stopping) {
             tokio::time::sleep(TICK / 4).await;
         }
     };
+    let at_the_deadline = async {
+        tokio::time::sleep_until(deadline).await;
+        tracing::warn!(
+            worker = worker.index,
+            connections = worker.open.get(),
+            "shutdown deadline: ending what is left"
+        );
+        worker.is_ending.set(true);
+        worker.clock.tick(Instant::now(), true);
+        tokio::time::sleep(LAST_WORDS + TICK).await;
+    };
     tokio::select! {
         () = all_done => {}
-        () = tokio::time::sleep_until(deadline) => {
-            tracing::warn!(worker = worker.index, connections = worker.open.get(), "shutdown deadline: cutting what is left");
-        }
+        () = at_the_deadline => {}
         () = stopping.reached(Stage::Now) => {}
     }
     worker.stage.set(Stage::Now);

@@ -27,6 +27,7 @@ use std::sync::atomic::AtomicU8;
 use std::sync::atomic::AtomicUsize;
 #[cfg(not(loom_model))]
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::sync::striped::Striped;
 
@@ -56,9 +57,25 @@ pub struct Leases {
     tunnels: Striped,
     door: AtomicU8,
     cut: AtomicBool,
+    /// Over how many milliseconds what can be ended well is spread.
+    spread: AtomicUsize,
     cut_requests: AtomicUsize,
     cut_tunnels: AtomicUsize,
+    /// The part of `cut_requests` that were HTTP/2 streams with half an answer.
+    streams_reset: AtomicUsize,
+    websockets_closed: AtomicUsize,
+    events_ended: AtomicUsize,
 }
+
+/// How long after its turn something that can be ended well may take to come to a place where that is
+/// possible: a large frame from a slow client takes its time.
+pub const TO_A_BOUNDARY: Duration = Duration::from_secs(2);
+
+/// How long it then waits for the other side's last words.
+pub const FOR_AN_ANSWER: Duration = Duration::from_secs(1);
+
+/// How long after its turn it is over in any case.
+pub const LAST_WORDS: Duration = TO_A_BOUNDARY.saturating_add(FOR_AN_ANSWER);
 
 /// Leads to the [`Leases`] that a lease counts on; it keeps them alive.
 pub trait Holder {
@@ -80,13 +97,40 @@ pub struct Lease<H: Holder> {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Retired;
 
-/// What a drain had to end by force.
+/// How a lease was ended because the drain asked for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CutAs {
+    /// By force: its client did not get all of it.
+    Force,
+    /// The same, by the reset of an HTTP/2 stream whose answer had begun.
+    Reset,
+    /// Well: a WebSocket, by a Close.
+    WebSocket,
+    /// Well: a stream of events, after an event.
+    Events,
+}
+
+/// What a drain had to end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CutCount {
-    /// Requests that were not tunnels.
+    /// By force: requests that were not tunnels.
     pub requests: usize,
-    /// WebSockets and other upgraded connections.
+    /// By force: WebSockets and other upgraded connections.
     pub tunnels: usize,
+    /// The part of `requests` that were HTTP/2 streams whose answer had begun.
+    pub streams_reset: usize,
+    /// Well: WebSockets that got a Close.
+    pub websockets_closed: usize,
+    /// Well: streams of events that ended after an event.
+    pub events_ended: usize,
+}
+
+impl CutCount {
+    /// How many were ended by force.
+    #[must_use]
+    pub fn forced(self) -> usize {
+        self.requests + self.tunnels
+    }
 }
 
 impl Leases {
@@ -99,9 +143,24 @@ impl Leases {
             tunnels: Striped::new(workers),
             door: AtomicU8::new(Door::Open as u8),
             cut: AtomicBool::new(false),
+            spread: AtomicUsize::new(0),
             cut_requests: AtomicUsize::new(0),
             cut_tunnels: AtomicUsize::new(0),
+            streams_reset: AtomicUsize::new(0),
+            websockets_closed: AtomicUsize::new(0),
+            events_ended: AtomicUsize::new(0),
         }
+    }
+
+    /// Everything that counts what a cut has ended.
+    fn cut_counts(&self) -> [&AtomicUsize; 5] {
+        [
+            &self.cut_requests,
+            &self.cut_tunnels,
+            &self.streams_reset,
+            &self.websockets_closed,
+            &self.events_ended,
+        ]
     }
 
     /// Refuses further plain leases. The exceptions of a release are let in, also where the pool was
@@ -185,11 +244,22 @@ impl Leases {
         self.tunnels.read()
     }
 
-    /// Asks every holder of a lease to end now; each sees it at its next look.
-    pub fn cut(&self) {
-        self.cut_requests.store(0, Ordering::Release);
-        self.cut_tunnels.store(0, Ordering::Release);
+    /// Asks every holder of a lease to end now; each sees it at its next look. What can be ended well
+    /// takes its turn within `spread` (to the millisecond), so that not all come back at once.
+    pub fn cut(&self, spread: Duration) {
+        for count in self.cut_counts() {
+            count.store(0, Ordering::Release);
+        }
+        let spread = usize::try_from(spread.as_millis()).unwrap_or(usize::MAX);
+        self.spread.store(spread, Ordering::Release);
         self.cut.store(true, Ordering::Release);
+    }
+
+    /// Within which time from the cut on what can be ended well is to take its turn.
+    #[must_use]
+    pub fn cut_spread(&self) -> Duration {
+        let spread = self.spread.load(Ordering::Acquire);
+        Duration::from_millis(u64::try_from(spread).unwrap_or(u64::MAX))
     }
 
     /// Whether holders should end now.
@@ -201,10 +271,9 @@ impl Leases {
     /// What has been ended since the last [`cut`](Self::cut).
     #[must_use]
     pub fn cut_count(&self) -> CutCount {
-        CutCount {
-            requests: self.cut_requests.load(Ordering::Acquire),
-            tunnels: self.cut_tunnels.load(Ordering::Acquire),
-        }
+        let counts = self.cut_counts().map(|count| count.load(Ordering::Acquire));
+        let [requests, tunnels, streams_reset, websockets_closed, events_ended] = counts;
+        CutCount { requests, tunnels, streams_reset, websockets_closed, events_ended }
     }
 }
 
@@ -262,9 +331,17 @@ impl<H: Holder> Lease<H> {
     }
 
     /// Ends the lease because the drain asked for it.
-    pub fn end_as_cut(self) {
+    pub fn end_as_cut(self, how: CutAs) {
         let leases = self.holder.leases();
-        let count = if self.tunnel { &leases.cut_tunnels } else { &leases.cut_requests };
+        let count = match how {
+            CutAs::WebSocket => &leases.websockets_closed,
+            CutAs::Events => &leases.events_ended,
+            CutAs::Force | CutAs::Reset if self.tunnel => &leases.cut_tunnels,
+            CutAs::Force | CutAs::Reset => &leases.cut_requests,
+        };
+        if how == CutAs::Reset {
+            leases.streams_reset.fetch_add(1, Ordering::AcqRel);
+        }
         count.fetch_add(1, Ordering::AcqRel);
     }
 }

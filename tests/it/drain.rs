@@ -61,13 +61,17 @@ fn at_the_deadline_what_is_left_is_cut_and_counted() {
     let clients = waiting(&proxy, &blue, 2);
     let mut socket = proxy.websocket();
     socket.echo("hello").unwrap();
+    let mut other = proxy.http();
+    other.send("GET", "/upgrade", &[("Upgrade", "foo"), ("Connection", "Upgrade")], b"");
+    assert_eq!(other.head().status().unwrap(), 101);
     let output = proxy
         .ctl(["promote", "green", "--drain-timeout", "300ms", "--json"])
         .expect(3);
     let last = output.last_event();
     assert_eq!(last["event"], "cut");
     let receipt = output.receipt();
-    assert_eq!(receipt["cut"], json!({ "requests": 2, "tunnels": 1 }));
+    let cut = json!({ "requests": 2, "tunnels": 1, "websockets_closed": 1 });
+    assert_eq!(receipt["cut"], cut);
     assert_eq!(receipt["in_flight"], 0);
     assert_eq!(receipt["safe_to_kill"], "blue");
     assert!(receipt["drained_seconds"].as_f64().unwrap() >= 0.3);
@@ -75,10 +79,14 @@ fn at_the_deadline_what_is_left_is_cut_and_counted() {
         let answer = client.try_answer();
         assert!(answer.as_ref().is_ok_and(|a| a.status >= 500) || answer.is_err(), "{answer:?}");
     }
-    assert!(socket.receive().is_err());
+    assert_eq!(socket.close_code(), Ok(1012));
+    assert_eq!(other.rest(), b"", "what is no WebSocket is cut");
     let metrics = proxy.metrics();
     assert_eq!(metrics.sum("proxy_requests_cut_total", &[("colour", "blue")]), 3.0);
     assert_eq!(metrics.value("proxy_requests_outcome_total", &[("outcome", "cut")]), 3.0);
+    let closed = [("colour", "blue"), ("outcome", "websocket_closed")];
+    assert_eq!(metrics.value("proxy_streams_closed_total", &closed), 1.0);
+    assert_eq!(metrics.value("proxy_requests_outcome_total", &[("outcome", "closed")]), 1.0);
     blue.wait_until_held(0);
     assert_eq!(proxy.colour(), "green");
 }

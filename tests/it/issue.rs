@@ -65,7 +65,7 @@ fn a_hundred_switches_cost_no_open_connection_and_no_handshake() {
 }
 
 #[test]
-fn a_websocket_stays_with_the_old_colour_to_the_deadline_and_is_then_cut() {
+fn a_websocket_stays_with_the_old_colour_to_the_deadline_and_is_then_closed() {
     let (_blue, _green, proxy) = app();
     let mut socket = proxy.websocket();
     socket.echo("before").unwrap();
@@ -77,11 +77,12 @@ fn a_websocket_stays_with_the_old_colour_to_the_deadline_and_is_then_cut() {
     assert_eq!(socket.origin, "blue-1");
     let newer = proxy.websocket();
     assert_eq!(newer.origin, "green-1");
-    let (_, cut) = promote.event("cut");
-    assert_eq!(cut["receipts"][0]["cut"], json!({ "requests": 0, "tunnels": 1 }));
-    assert_eq!(cut["receipts"][0]["safe_to_kill"], "blue");
-    promote.finish().expect(3);
-    assert!(socket.receive().is_err(), "it was cut");
+    assert_eq!(socket.close_code(), Ok(1012), "service restart: come back");
+    let (_, drained) = promote.event("drained");
+    let closed = json!({ "requests": 0, "tunnels": 0, "websockets_closed": 1 });
+    assert_eq!(drained["receipts"][0]["cut"], closed);
+    assert_eq!(drained["receipts"][0]["safe_to_kill"], "blue");
+    promote.finish().expect(0);
     newer.close().unwrap();
 }
 

@@ -23,7 +23,7 @@ const ENOUGH_FILES: u64 = 40_000;
 
 /// Lets this process, and those that it starts, open so many files if root runs it, else as many as
 /// it may.
-fn raise_files() -> u64 {
+pub fn raise_files() -> u64 {
     let most = getrlimit(Resource::Nofile).maximum.unwrap_or(ENOUGH_FILES);
     let wanted = most.max(ENOUGH_FILES);
     let limit = |files| Rlimit { current: Some(files), maximum: Some(files) };

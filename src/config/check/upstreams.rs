@@ -64,6 +64,7 @@ pub(crate) fn meaning(
         let promotion = promotion(&written.promotion);
         let skew = releases::skew(&written.skew).map(Arc::new);
         check_interval(&health, &at, reader);
+        check_jitter(&promotion, &at, reader);
         let canary = Arc::new(canary::canary(&written.canary, &at, reader));
         let preview = canary::preview(&written.preview, &at, reader);
         let timeouts = overrides(&written.timeouts);
@@ -230,8 +231,18 @@ fn promotion(field: &Field<written::Promotion>) -> PromotionSettings {
         promotion.bake = word(&written.bake).map_or(promotion.bake, |bake| bake.0);
         set(&written.on_fail, &mut promotion.on_fail);
         promotion.hold = word(&written.hold).map_or(promotion.hold, |hold| hold.0);
+        set(&written.close_jitter, &mut promotion.close_jitter);
     }
     promotion
+}
+
+/// A drain is not over before the last of them is closed: a slip of the hand must not make it hours.
+fn check_jitter(promotion: &PromotionSettings, at: &str, reader: &mut Reader<'_>) {
+    const LONGEST_JITTER: Duration = Duration::from_secs(600);
+    if promotion.close_jitter > LONGEST_JITTER {
+        let hint = "write 10m or less: each promote waits that much longer at the most".to_owned();
+        reader.problem(&format!("{at}.promotion.close_jitter"), "is too long", Some(hint));
+    }
 }
 
 /// A round asks every target: an interval that is no time at all would be a flood.

@@ -35,12 +35,12 @@ pub enum Event {
         /// Requests in flight on it, tunnels included.
         in_flight: usize,
     },
-    /// Nothing is left on the retired colour. Last.
+    /// Nothing is left on the retired colour, and nothing had to be ended by force. Last.
     Drained {
         /// One an upstream.
         receipts: Vec<Receipt>,
     },
-    /// The deadline came: what was left has been ended. Last.
+    /// The deadline came, and not all that was left could be ended well. Last.
     Cut {
         /// One an upstream.
         receipts: Vec<Receipt>,
@@ -239,7 +239,7 @@ pub struct Receipt {
     pub drained_seconds: f64,
     /// What is still in flight on the retired colour: 0 unless it was reopened.
     pub in_flight: usize,
-    /// What had to be ended at the deadline.
+    /// What had to be ended at the deadline: by force, and well.
     pub cut: Cut,
     /// The colour whose processes may be stopped now.
     pub safe_to_kill: Option<Colour>,
@@ -288,6 +288,28 @@ pub struct Cut {
     pub requests: usize,
     /// WebSockets and other upgraded connections.
     pub tunnels: usize,
+    /// Beside them: WebSockets that were closed well, by a Close 1012 between two frames.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub websockets_closed: usize,
+    /// Beside them: streams of events that were ended well, after an event.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub events_ended: usize,
+    /// Of the requests: HTTP/2 streams whose answer had begun, and that were reset.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub streams_reset: usize,
+}
+
+impl Cut {
+    /// How many were ended by force.
+    #[must_use]
+    pub fn forced(&self) -> usize {
+        self.requests + self.tunnels
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 impl Event {

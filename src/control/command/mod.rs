@@ -4,6 +4,7 @@
 pub mod canary;
 pub mod event;
 pub mod maintenance;
+pub mod pause;
 pub mod status;
 pub mod verdict;
 

@@ -51,6 +51,9 @@ pub struct UpstreamStatus {
     /// The way back, while the old colour is held for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback: Option<RollbackStatus>,
+    /// Its requests are held, or are being let go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<PauseStatus>,
     /// `blue` and `green`, or `targets` for a plain upstream.
     pub pools: BTreeMap<String, PoolStatus>,
 }
@@ -95,6 +98,19 @@ pub struct PreviewStatus {
     pub since: String,
     /// When it is over: RFC 3339, UTC.
     pub until: String,
+}
+
+/// An upstream whose requests are held.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PauseStatus {
+    /// Since when: RFC 3339, UTC.
+    pub since: String,
+    /// Until when: RFC 3339, UTC. In the past: what was held is being let go.
+    pub until: String,
+    /// Whether only requests are held whose method is not safe.
+    pub writes_only: bool,
+    /// How long each is held at the most, in seconds.
+    pub max_seconds: f64,
 }
 
 /// A running promotion.

@@ -103,6 +103,7 @@ fn random_plan(dice: &mut fastrand::Rng) -> Plan {
         drain_timeout: Duration::from_millis(dice.u64(0..20_000)),
         bake: Duration::from_millis(dice.choice([0, 5000]).unwrap()),
         on_fail: dice.choice(OnFail::ALL).unwrap(),
+        close_jitter: Duration::from_millis(dice.u64(0..5000)),
         members: dice.usize(1..4),
     }
 }
@@ -168,7 +169,8 @@ impl Referee {
                 assert!(!self.cut, "seed {seed}: cut twice");
                 let due = self.published_at.map(|at| at + self.plan.drain_timeout);
                 assert!(due.is_some_and(|due| now >= due), "seed {seed}: cut too early");
-                assert!(until > now, "seed {seed}");
+                let least = now + self.plan.close_jitter + LAST_WORDS;
+                assert!(until > least, "seed {seed}: what can be closed well had no time");
                 self.cut = true;
             }
             Action::Watch { .. } => {

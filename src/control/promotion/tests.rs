@@ -14,6 +14,7 @@ fn plan() -> Plan {
         drain_timeout: Duration::from_secs(30),
         bake: Duration::ZERO,
         on_fail: OnFail::Revert,
+        close_jitter: Duration::from_secs(5),
         members: 1,
     }
 }
@@ -141,7 +142,7 @@ fn a_drain_ends_when_nothing_is_left_and_cuts_at_the_deadline() {
 
     let mut promotion = drained_from(now, 1);
     let deadline = now + Duration::from_secs(30);
-    let until = deadline + SETTLE;
+    let until = deadline + Duration::from_secs(5) + LAST_WORDS + SETTLE;
     assert_eq!(promotion.step(look(3, 0), deadline), Action::Cut { until });
     assert!(matches!(promotion.step(look(1, 2), deadline), Action::Watch { .. }));
     assert_eq!(promotion.step(look(1, 2), until), Action::End(Ending::Cut));

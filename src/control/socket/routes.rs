@@ -54,7 +54,9 @@ pub(super) async fn respond(
     let allowed = match head.uri.path() {
         "/v1/status" | "/v1/events" => Method::GET,
         "/v1/promote" | "/v1/rollback" | "/v1/probe" | "/v1/reload" | "/v1/guard"
-        | "/v1/maintenance" | "/v1/canary" | "/v1/preview" => Method::POST,
+        | "/v1/maintenance" | "/v1/canary" | "/v1/preview" | "/v1/pause" | "/v1/resume" => {
+            Method::POST
+        }
         path => return answer::problem(&unknown_path(path)),
     };
     if head.method != allowed {
@@ -106,6 +108,8 @@ async fn command(
             Ok(answer::lines(held(guarded, stopping)))
         }
         "/v1/maintenance" => Ok(answer::json(&handle.maintain(parse(&body)?, caller).await?)),
+        "/v1/pause" => Ok(answer::json(&handle.pause(parse(&body)?, caller).await?)),
+        "/v1/resume" => Ok(answer::json(&handle.resume(parse(&body)?, caller).await?)),
         "/v1/reload" => {
             let _none: Nothing = parse(&body)?;
             Ok(answer::json(&handle.reload(Cause::Asked(caller)).await?))
@@ -151,7 +155,7 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
 fn unknown_path(path: &str) -> Refusal {
     let detail = format!("there is nothing at {path}");
     let unknown = refusal(404, Code::Unknown, "unknown path", detail);
-    let hint = "/v1/status /v1/promote /v1/rollback /v1/guard /v1/probe /v1/canary /v1/preview /v1/maintenance /v1/reload /v1/events";
+    let hint = "/v1/status /v1/promote /v1/rollback /v1/guard /v1/probe /v1/canary /v1/preview /v1/maintenance /v1/pause /v1/resume /v1/reload /v1/events";
     Refusal { hint: Some(hint.to_owned()), ..unknown }
 }
 

@@ -22,6 +22,9 @@ use crate::control::command::event::Event;
 use crate::control::command::event::Notice;
 use crate::control::command::maintenance::Maintain;
 use crate::control::command::maintenance::Maintained;
+use crate::control::command::pause::Pause;
+use crate::control::command::pause::Paused;
+use crate::control::command::pause::Resume;
 use crate::control::command::status::Status;
 use crate::control::events::Bus;
 use crate::control::gate;
@@ -101,6 +104,8 @@ pub(super) enum Ask {
     Preview(Preview, Caller, oneshot::Sender<Result<Previewed, Refusal>>),
     Guard(Guard, Caller, oneshot::Sender<Result<Guarded, Refusal>>),
     Maintain(Maintain, Caller, oneshot::Sender<Result<Maintained, Refusal>>),
+    Pause(Pause, Caller, oneshot::Sender<Result<Paused, Refusal>>),
+    Resume(Resume, Caller, oneshot::Sender<Result<Paused, Refusal>>),
     Reload(Cause, oneshot::Sender<Result<Reloaded, Refusal>>),
 }
 
@@ -164,6 +169,24 @@ impl Handle {
     /// Unknown names, what cannot be read, or a state that cannot be made durable.
     pub async fn maintain(&self, request: Maintain, who: Caller) -> Result<Maintained, Refusal> {
         self.ask(|reply| Ask::Maintain(request, who, reply)).await
+    }
+
+    /// Orders that requests to upstreams are held.
+    ///
+    /// # Errors
+    ///
+    /// As [`maintain`](Self::maintain).
+    pub async fn pause(&self, request: Pause, who: Caller) -> Result<Paused, Refusal> {
+        self.ask(|reply| Ask::Pause(request, who, reply)).await
+    }
+
+    /// Lets what is held go.
+    ///
+    /// # Errors
+    ///
+    /// As [`maintain`](Self::maintain).
+    pub async fn resume(&self, request: Resume, who: Caller) -> Result<Paused, Refusal> {
+        self.ask(|reply| Ask::Resume(request, who, reply)).await
     }
 
     /// Applies the file, after a gate that may be open. Unchanged, it is applied already: the

@@ -7,6 +7,7 @@ mod guards;
 pub mod handle;
 mod maintenance;
 mod orders;
+mod pause;
 mod preview;
 mod promote;
 pub(crate) mod refusal;
@@ -167,6 +168,14 @@ impl Supervisor {
             }
             Ask::Maintain(request, caller, reply) => {
                 let answer = self.maintain(&request, caller).await;
+                drop(reply.send(answer));
+            }
+            Ask::Pause(request, caller, reply) => {
+                let answer = self.pause(&request, caller).await;
+                drop(reply.send(answer));
+            }
+            Ask::Resume(request, caller, reply) => {
+                let answer = self.resume(&request, caller).await;
                 drop(reply.send(answer));
             }
             Ask::Reload(cause, reply) => self.waiting.push((cause, Some(reply))),

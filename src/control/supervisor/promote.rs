@@ -24,6 +24,7 @@ use crate::control::promotion::Plan;
 use crate::control::promotion::Promotion;
 use crate::control::promotion::Purpose;
 use crate::control::promotion::SETTLE;
+use crate::control::promotion::after_the_deadline;
 use crate::control::supervisor::Supervisor;
 use crate::control::supervisor::handle::Caller;
 use crate::control::supervisor::handle::EventStream;
@@ -111,7 +112,8 @@ impl Supervisor {
             if !wish.wait {
                 return only(Event::Switched { generation });
             }
-            plan.drain_timeout = self.drains_until(&members, plan.started) + 2 * SETTLE;
+            let late = after_the_deadline(plan.close_jitter) + SETTLE;
+            plan.drain_timeout = self.drains_until(&members, plan.started) + late;
         }
         let (answer, events) = mpsc::channel(ANSWER_EVENTS);
         let running = Running {
@@ -348,6 +350,7 @@ fn plan(wish: &Wish, members: &[Member]) -> Plan {
     let own_on_fail = changing
         .next()
         .map(|member| member.upstream.promotion.on_fail);
+    let close_jitter = longest(|member| member.upstream.promotion.close_jitter);
     Plan {
         purpose,
         started: Instant::now(),
@@ -357,6 +360,7 @@ fn plan(wish: &Wish, members: &[Member]) -> Plan {
         drain_timeout: wish.drain_timeout.unwrap_or_else(drain),
         bake,
         on_fail: wish.on_fail.or(own_on_fail).unwrap_or_default(),
+        close_jitter,
         members: members.len(),
     }
 }

@@ -135,13 +135,15 @@ impl Supervisor {
                 .filter(|running| running.machine.is_draining())
                 .flat_map(Running::draining)
                 .any(|draining| Arc::ptr_eq(&draining.pool, &pool));
-            let timeout = old
+            let (timeout, jitter) = old
                 .upstream(&pool.upstream)
-                .map(|upstream| upstream.promotion.drain_timeout)
+                .map(|upstream| &upstream.promotion)
+                .map(|promotion| (promotion.drain_timeout, promotion.close_jitter))
                 .unwrap_or_default();
             if !drained_already {
                 let deadline = Instant::now() + timeout;
-                self.tasks.spawn(tasks::empty(Arc::clone(&pool), deadline));
+                self.tasks
+                    .spawn(tasks::empty(Arc::clone(&pool), deadline, jitter));
             }
             self.leftovers.push(pool);
         }
@@ -150,8 +152,8 @@ impl Supervisor {
 
     /// A replaced pool has finished.
     pub(super) fn emptied(&mut self, pool: &Arc<Pool>, cut: CutCount) {
-        let count = cut.requests + cut.tunnels;
-        if count > 0 {
+        self.count_cut(&pool.upstream, pool.colour, cut);
+        if cut.forced() > 0 {
             let (upstream, colour) = (&*pool.upstream, pool.colour_label());
             let (requests, tunnels) = (cut.requests, cut.tunnels);
             tracing::warn!(
@@ -161,8 +163,6 @@ impl Supervisor {
                 tunnels,
                 "cut on targets that left the file"
             );
-            let count = u64::try_from(count).unwrap_or(u64::MAX);
-            self.metrics.requests_cut(upstream, pool.colour, count);
         }
         self.leftovers_changed();
     }
@@ -179,7 +179,9 @@ impl Supervisor {
                 .upstream(&member.upstream.name)
                 .and_then(|upstream| upstream.pool(colour));
             if !now.is_some_and(|now| Arc::ptr_eq(now, pool)) {
-                self.tasks.spawn(tasks::empty(Arc::clone(pool), deadline));
+                let jitter = member.upstream.promotion.close_jitter;
+                self.tasks
+                    .spawn(tasks::empty(Arc::clone(pool), deadline, jitter));
             }
         }
         self.leftovers_changed();

@@ -123,6 +123,9 @@ impl Member {
             let count = pool.leases().cut_count();
             cut.requests += count.requests;
             cut.tunnels += count.tunnels;
+            cut.websockets_closed += count.websockets_closed;
+            cut.events_ended += count.events_ended;
+            cut.streams_reset += count.streams_reset;
         }
         if self.already { Cut::default() } else { cut }
     }
@@ -195,8 +198,7 @@ impl Running {
         self.members
             .iter()
             .filter(|member| !member.reopened)
-            .map(Member::cut)
-            .map(|cut| cut.requests + cut.tunnels)
+            .map(|member| member.cut().forced())
             .sum()
     }
 
@@ -207,7 +209,9 @@ impl Running {
             .iter()
             .filter(|member| !member.already && !member.reopened)
         {
-            member.retired.iter().for_each(|pool| tasks::cut(pool));
+            let spread = member.upstream.promotion.close_jitter;
+            let pools = member.retired.iter();
+            pools.for_each(|pool| tasks::cut(pool, spread));
         }
     }
 

@@ -28,6 +28,8 @@ use crate::model::snapshot::Snapshot;
 use crate::model::upstream::Upstream;
 use crate::observe::metrics::Phase;
 use crate::observe::metrics::PromotionOutcome;
+use crate::observe::metrics::StreamEnd;
+use crate::sync::lease::CutCount;
 
 impl Supervisor {
     /// Makes the colours of `running` live, or refuses and leaves everything as it was.
@@ -189,22 +191,35 @@ impl Supervisor {
                 .promotion_phase(upstream, Phase::Drain, drained);
         }
         if !matches!(ending, Ending::Refused | Ending::Cancelled) {
-            self.count_cut(running);
+            self.count_cuts(running);
         }
     }
 
     /// What the drain has cut of the pools that were retired by it. Older pools of the colour are
     /// counted by the reload that replaced them.
-    fn count_cut(&self, running: &Running) {
+    fn count_cuts(&self, running: &Running) {
         for member in running.changing() {
             let colour = member.colour.other();
             let Some(pool) = member.upstream.pool(colour) else { continue };
             if pool.leases().is_cut() {
                 let cut = pool.leases().cut_count();
-                let count = u64::try_from(cut.requests + cut.tunnels).unwrap_or(u64::MAX);
-                self.metrics
-                    .requests_cut(&member.upstream.name, Some(colour), count);
+                self.count_cut(&member.upstream.name, Some(colour), cut);
             }
+        }
+    }
+
+    /// Counts what one drain has ended of one colour.
+    pub(super) fn count_cut(&self, upstream: &str, colour: Option<Colour>, cut: CutCount) {
+        let count = |of: usize| u64::try_from(of).unwrap_or(u64::MAX);
+        self.metrics
+            .requests_cut(upstream, colour, count(cut.forced()));
+        for (end, closed) in [
+            (StreamEnd::WebSocket, cut.websockets_closed),
+            (StreamEnd::Events, cut.events_ended),
+            (StreamEnd::Reset, cut.streams_reset),
+        ] {
+            self.metrics
+                .streams_closed(upstream, colour, end, count(closed));
         }
     }
 

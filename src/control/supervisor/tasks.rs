@@ -15,7 +15,7 @@ use crate::control::checks;
 use crate::control::command::event::Event;
 use crate::control::gate;
 use crate::control::gate::Asked;
-use crate::control::promotion::SETTLE;
+use crate::control::promotion::after_the_deadline;
 use crate::control::supervisor::handle::EventStream;
 use crate::control::supervisor::warm::Step;
 use crate::control::warmup;
@@ -237,12 +237,13 @@ impl Draining {
     }
 }
 
-/// Waits until a replaced pool is empty; at the deadline what is left is cut.
-pub(super) async fn empty(pool: Arc<Pool>, deadline: Instant) -> Done {
+/// Waits until a replaced pool is empty; at the deadline what is left is cut, or closed well within
+/// `jitter`.
+pub(super) async fn empty(pool: Arc<Pool>, deadline: Instant, jitter: Duration) -> Done {
     wait_for_empty(&pool, deadline).await;
     if pool.leases().in_flight() > 0 {
-        cut(&pool);
-        wait_for_empty(&pool, Instant::now() + SETTLE).await;
+        cut(&pool, jitter);
+        wait_for_empty(&pool, Instant::now() + after_the_deadline(jitter)).await;
     }
     let count =
         if pool.leases().is_cut() { pool.leases().cut_count() } else { CutCount::default() };
@@ -260,10 +261,10 @@ async fn wait_for_empty(pool: &Pool, until: Instant) {
 }
 
 /// Shuts and cuts. Cuts once: a second cut would forget what the first has counted.
-pub(super) fn cut(pool: &Pool) {
+pub(super) fn cut(pool: &Pool, spread: Duration) {
     pool.leases().shut();
     if !pool.leases().is_cut() {
-        pool.leases().cut();
+        pool.leases().cut(spread);
     }
 }
 

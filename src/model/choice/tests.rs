@@ -120,7 +120,9 @@ fn chosen(upstream: &Upstream, request: &Request) -> (Colour, Option<String>) {
             };
             (colour.unwrap(), extras.map(given))
         }
-        other @ (Choice::Maintain | Choice::Lead { .. } | Choice::Hide) => panic!("{other:?}"),
+        other @ (Choice::Maintain | Choice::Hold | Choice::Lead { .. } | Choice::Hide) => {
+            panic!("{other:?}")
+        }
     }
 }
 

@@ -44,6 +44,7 @@ pub use crate::observe::metrics::words::HandshakeOutcome;
 pub use crate::observe::metrics::words::Phase;
 pub use crate::observe::metrics::words::PromotionOutcome;
 pub use crate::observe::metrics::words::SkewOutcome;
+pub use crate::observe::metrics::words::StreamEnd;
 pub use crate::observe::metrics::words::UpstreamError;
 pub use crate::observe::metrics::words::VerdictOutcome;
 
@@ -62,6 +63,8 @@ struct Inner {
     tree: Mutex<Tree>,
     requests: Stripes<RequestCells>,
     outcomes: Slots<{ Outcome::ALL.len() }>,
+    held: Count,
+    let_go: Count,
     reloads_applied: Count,
     reloads_refused: Count,
     last_reload_ok: AtomicBool,
@@ -80,6 +83,8 @@ impl Metrics {
             tree: Mutex::default(),
             requests: Stripes::default(),
             outcomes: Slots::default(),
+            held: Count::default(),
+            let_go: Count::default(),
             reloads_applied: Count::default(),
             reloads_refused: Count::default(),
             last_reload_ok: AtomicBool::new(true),
@@ -143,6 +148,16 @@ impl Metrics {
         self.0.outcomes.add(outcome as usize, 1);
     }
 
+    /// A pause holds one more request.
+    pub fn held(&self) {
+        self.0.held.add(1);
+    }
+
+    /// It does not any more.
+    pub fn let_go(&self) {
+        self.0.let_go.add(1);
+    }
+
     /// A probe of this target has ended, whatever it said.
     pub fn probe(&self, upstream: &str, colour: Option<Colour>, target: &str, took: Duration) {
         let mut tree = self.0.tree();
@@ -174,6 +189,12 @@ impl Metrics {
     /// A drain has ended `n` requests of this colour by force, tunnels included.
     pub fn requests_cut(&self, upstream: &str, colour: Option<Colour>, n: u64) {
         self.0.tree().pool(upstream, colour).cut.add(n);
+    }
+
+    /// A drain has ended `n` streams of this colour so.
+    pub fn streams_closed(&self, upstream: &str, colour: Option<Colour>, end: StreamEnd, n: u64) {
+        let mut tree = self.0.tree();
+        tree.pool(upstream, colour).closed.add(end.place(), n);
     }
 
     /// The configuration file was read again, and applied or refused.

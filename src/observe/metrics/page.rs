@@ -22,6 +22,7 @@ use crate::observe::metrics::words::HandshakeOutcome;
 use crate::observe::metrics::words::Phase;
 use crate::observe::metrics::words::PromotionOutcome;
 use crate::observe::metrics::words::SkewOutcome;
+use crate::observe::metrics::words::StreamEnd;
 use crate::observe::metrics::words::UpstreamError;
 use crate::observe::metrics::words::VerdictOutcome;
 
@@ -64,10 +65,28 @@ impl Inner {
         families.extend(of_promotions(&mut tree, snapshot));
         families.push(of_maintenance(snapshot));
         families.push(of_canaries(snapshot));
+        families.extend(self.of_pauses(snapshot));
         families.extend(of_listeners(&tree));
         drop(tree);
         families.extend(self.process.families());
         families
+    }
+
+    fn of_pauses(&self, snapshot: &Snapshot) -> Vec<Family> {
+        let mut paused =
+            Family::gauge("proxy_paused", "Whether requests to this upstream are being held.");
+        for upstream in &snapshot.upstreams {
+            let stands = u64::from(upstream.orders.pause.is_some());
+            paused.add(&[("upstream", &upstream.name)], stands);
+        }
+        let mut held = Family::gauge("proxy_requests_held", "Requests that a pause holds now.");
+        let mut all =
+            Family::counter("proxy_requests_held_total", "Requests that a pause has held.");
+        // In this order: one that is let go in between must not make the difference negative.
+        let let_go = self.let_go.get();
+        held.add(&[], self.held.get().saturating_sub(let_go));
+        all.add(&[], self.held.get());
+        vec![paused, held, all]
     }
 
     fn of_the_process(&self, snapshot: &Snapshot) -> Vec<Family> {
@@ -184,14 +203,23 @@ fn of_pools(tree: &mut Tree, pools: &[InService<'_>]) -> Vec<Family> {
         "proxy_requests_cut_total",
         "Requests ended by force because a drain came to its deadline.",
     );
+    let mut closed = Family::counter(
+        "proxy_streams_closed_total",
+        "WebSockets, event streams and HTTP/2 streams that a drain's deadline ended, by how.",
+    );
     for in_service in pools {
         let labels = in_service.labels();
         let series = tree.pool(&in_service.pool.upstream, in_service.pool.colour);
+        for end in StreamEnd::ALL {
+            let [upstream, colour] = in_service.labels();
+            let labels = [upstream, colour, ("outcome", end.as_str())];
+            closed.add(&labels, series.closed.get(end.place()));
+        }
         in_flight.add(&labels, series.in_flight() as u64);
         live.add(&labels, u64::from(in_service.live));
         cut.add(&labels, series.cut.get());
     }
-    vec![in_flight, live, cut]
+    vec![in_flight, live, cut, closed]
 }
 
 fn of_targets(tree: &mut Tree, pools: &[InService<'_>]) -> Vec<Family> {

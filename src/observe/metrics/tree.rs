@@ -19,6 +19,7 @@ use crate::observe::metrics::meters::PoolCells;
 use crate::observe::metrics::meters::TargetCells;
 use crate::observe::metrics::words::Phase;
 use crate::observe::metrics::words::PromotionOutcome;
+use crate::observe::metrics::words::StreamEnd;
 use crate::observe::metrics::words::VerdictOutcome;
 
 /// A switch is a write to disk, a gate at least one `health.interval`, a drain up to its deadline.
@@ -47,6 +48,7 @@ pub(super) struct UpstreamSeries {
 pub(super) struct PoolSeries {
     pub(super) requests: Stripes<PoolCells>,
     pub(super) cut: Count,
+    pub(super) closed: Counts<{ StreamEnd::ALL.len() }>,
     pub(super) promotions: Counts<{ PromotionOutcome::ALL.len() }>,
     pub(super) verdicts: Counts<{ VerdictOutcome::ALL.len() }>,
     pub(super) targets: BTreeMap<Arc<str>, Arc<TargetCells>>,

@@ -72,8 +72,10 @@ impl UpstreamError {
             | Fault::UnknownPath
             | Fault::RequestsLimit
             | Fault::AddressRequestsLimit
+            | Fault::Paused
             | Fault::OutOfFiles
             | Fault::Cut
+            | Fault::Closed
             | Fault::Internal => None,
         }
     }
@@ -136,8 +138,10 @@ impl ClientError {
             | Fault::UnknownPath
             | Fault::RequestsLimit
             | Fault::AddressRequestsLimit
+            | Fault::Paused
             | Fault::OutOfFiles
             | Fault::Cut
+            | Fault::Closed
             | Fault::Internal
             | Fault::Connect
             | Fault::ConnectTimeout
@@ -217,6 +221,18 @@ words! {
 }
 
 words! {
+    /// How a drain's deadline ended what it found, short of cutting it: `proxy_streams_closed_total`.
+    StreamEnd {
+        /// A WebSocket, by a Close.
+        WebSocket => "websocket_closed",
+        /// A stream of events, after an event.
+        Events => "events_ended",
+        /// An HTTP/2 stream whose answer had begun, by a reset. It counts as cut, too.
+        Reset => "stream_reset",
+    }
+}
+
+words! {
     /// A part of a promotion: `proxy_promotion_seconds`.
     Phase {
         /// Waiting for good probes.
@@ -233,7 +249,7 @@ mod tests {
     use super::*;
     use crate::model::fault::Side;
 
-    const FAULTS: [Fault; 31] = [
+    const FAULTS: [Fault; 33] = [
         Fault::Malformed,
         Fault::BadFraming,
         Fault::TransferCoding,
@@ -256,8 +272,10 @@ mod tests {
         Fault::UnknownPath,
         Fault::RequestsLimit,
         Fault::AddressRequestsLimit,
+        Fault::Paused,
         Fault::OutOfFiles,
         Fault::Cut,
+        Fault::Closed,
         Fault::Internal,
         Fault::Connect,
         Fault::ConnectTimeout,

@@ -158,6 +158,9 @@ impl Streamed {
     /// The last byte is on its way: the lease ends.
     fn finish(&mut self) {
         if let Some(exchange) = self.exchange.take() {
+            if self.side.has_parted() {
+                exchange.end(Fault::Closed);
+            }
             exchange.complete();
         }
     }
@@ -206,6 +209,7 @@ impl Streamed {
                 // What it waits for is looked at again when it moves, whatever else we wait for.
                 let _moved: Poll<()> = call.poll_upload(cx, exchange, &mut self.side)?;
             }
+            self.side.part(&mut self.call, exchange);
             if !self.left.is_empty() {
                 let piece = self.left.split_to(self.left.len().min(PIECE));
                 return Poll::Ready(Ok(Some(Frame::data(piece))));

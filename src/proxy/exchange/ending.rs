@@ -1,5 +1,8 @@
-//! How an exchange ends: by its clock, and in exactly one outcome.
+//! How an exchange ends: by its clock or from outside, and in exactly one outcome.
 
+use std::rc::Rc;
+use std::task::Context;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -9,6 +12,9 @@ use crate::model::fault::Outcome;
 use crate::model::fault::Side;
 use crate::proxy::clock::Watched;
 use crate::proxy::exchange::Exchange;
+use crate::proxy::view::WorkerPool;
+use crate::sync::lease::CutAs;
+use crate::sync::lease::Lease;
 use crate::sync::shutdown::Stage;
 
 /// The status that logs and metrics show for a client that left before it was answered, as nginx
@@ -16,6 +22,74 @@ use crate::sync::shutdown::Stage;
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 impl Exchange {
+    /// Books the first fault; later ones are its consequences.
+    pub(crate) fn fail(&self, fault: Fault) {
+        if self.fault.get().is_none() {
+            self.fault.set(Some(fault));
+        }
+    }
+
+    /// Ends it from outside: books the fault, gives the lease back, and wakes whoever works on it,
+    /// who then closes the target's connection.
+    pub(crate) fn end(&self, fault: Fault) {
+        if self.complete.get() {
+            return;
+        }
+        self.fail(fault);
+        self.rest();
+        self.in_use.replace(None);
+        if let Some(lease) = self.lease.take() {
+            self.was_exceptional.set(lease.is_exceptional());
+            self.give_back(lease, fault);
+        }
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Ready once it has been ended from outside.
+    pub(crate) fn poll_ended(&self, cx: &Context<'_>) -> Poll<Fault> {
+        if let Some(fault) = self.fault.get() {
+            return Poll::Ready(fault);
+        }
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Ends what has waited for too long.
+    fn time_out(&self) {
+        let fault = self.waiting_for.get();
+        // Who waits for the head counts it there; a tunnel may rest for either side's sake.
+        if !matches!(self.status.get(), 0 | 101) {
+            self.count_upstream_error(fault);
+        }
+        self.end(fault);
+        self.reset_stream();
+    }
+
+    /// Resets a stream whose answer has begun: while its window is closed nobody else would.
+    fn reset_stream(&self) {
+        let task = self.stream.as_ref().and_then(|stream| stream.get());
+        let half_answered = self.status.get() != 0 && !self.complete.get();
+        if let (Some(task), true) = (task, half_answered) {
+            task.abort();
+        }
+    }
+
+    /// Gives the lease back, to a drain with how it ended.
+    fn give_back(&self, lease: Lease<Rc<WorkerPool>>, fault: Fault) {
+        let how = match (fault, self.kind()) {
+            (Fault::Closed, Some(kind)) => kind.closed(),
+            (Fault::Cut, _) if self.stream.is_some() && self.status.get() != 0 => CutAs::Reset,
+            (Fault::Cut, _) => CutAs::Force,
+            _ => return drop(lease),
+        };
+        lease.end_as_cut(how);
+    }
+
     fn took(&self) -> Duration {
         match self.answered.get() {
             Some(answered) if self.at_once.get() => answered.saturating_duration_since(self.began),
@@ -41,13 +115,12 @@ impl Exchange {
 
 impl Watched for Exchange {
     fn tick(&self, now: Instant) -> Option<Instant> {
-        let cut = self
-            .lease
-            .borrow()
-            .as_ref()
-            .is_some_and(|lease| lease.holder().leases().is_cut());
-        if cut || self.worker.stage.get() == Stage::Now {
-            self.end(Fault::Cut);
+        let over = match self.worker.stage.get() {
+            Stage::Now => Some(Fault::Cut),
+            Stage::Running | Stage::Graceful => self.part(now),
+        };
+        if let Some(fault) = over {
+            self.end(fault);
             self.reset_stream();
         } else if self.waiting_until.get().is_some_and(|at| at <= now) {
             self.time_out();

@@ -48,7 +48,9 @@ fn judged(
     fault: Option<Fault>,
 ) -> Result<Option<Failing>, SaysNothing> {
     match outcome {
-        Outcome::Cut | Outcome::Lost | Outcome::Shed | Outcome::Refused => return Err(SaysNothing),
+        Outcome::Cut | Outcome::Closed | Outcome::Lost | Outcome::Shed | Outcome::Refused => {
+            return Err(SaysNothing);
+        }
         Outcome::Answered | Outcome::Replied | Outcome::ClientGone | Outcome::UpstreamFault => {}
     }
     if own == SWITCHING_PROTOCOLS {

@@ -45,12 +45,13 @@ impl<S: Transport> Side<S> {
                 // What it waits for is looked at again when it moves, whatever else we wait for.
                 let _moved: Poll<()> = self.upload(cx, call, exchange)?;
             }
+            self.part(call, exchange);
             self.let_go(call, exchange);
             if self.out_sent < self.out.len() || self.has_transfer() {
                 ready!(self.poll_write(cx, exchange))?;
                 continue;
             }
-            let Some(call) = call.as_mut() else { return self.poll_flush(cx) };
+            let Some(call) = call.as_mut() else { return self.poll_end(cx, exchange) };
             let Poll::Ready(more) = self.poll_more(cx, call, exchange) else {
                 exchange.wait_on(Fault::ResponseTimeout, exchange.timeouts().response);
                 ready!(self.poll_flush(cx))?;
@@ -58,6 +59,15 @@ impl<S: Transport> Side<S> {
             };
             more?;
         }
+    }
+
+    /// Sends the end of the answer, which may be an early one.
+    fn poll_end(&mut self, cx: &mut Context<'_>, exchange: &Exchange) -> Poll<Result<(), Fault>> {
+        ready!(self.poll_flush(cx))?;
+        if self.has_parted() {
+            exchange.end(Fault::Closed);
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn upload(

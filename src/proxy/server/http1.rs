@@ -16,6 +16,7 @@ use crate::model::fault::Fault;
 use crate::model::settings::Limits;
 use crate::model::settings::REQUEST_LINE_MAX;
 use crate::net::stream::Transport;
+use crate::net::stream::has_hung_up;
 use crate::proxy::buffers::poll_read_scratch;
 use crate::proxy::buffers::with_fields;
 use crate::proxy::call::Call;
@@ -26,10 +27,13 @@ use crate::proxy::forward;
 use crate::proxy::handler;
 use crate::proxy::handler::Arrival;
 use crate::proxy::handler::Next;
+use crate::proxy::hold::Held;
 use crate::proxy::reply;
 use crate::proxy::reply::Reply;
 use crate::proxy::server::farewell::goodbye;
 use crate::proxy::server::farewell::linger;
+use crate::proxy::server::held;
+use crate::proxy::server::held::Go;
 use crate::proxy::server::side::Side;
 use crate::proxy::tunnel;
 use crate::proxy::worker::Worker;
@@ -215,13 +219,23 @@ impl<S: Transport> Http1<S> {
     async fn serve_one(&mut self, arrival: Arrival, manner: Manner) -> Option<Over> {
         let Arrival { exchange, next } = arrival;
         let goes_on = manner.keep_alive;
+        let next = match next {
+            // In a box: no other connection should carry the room for this.
+            Next::Hold(held) => Box::pin(self.wait(held, &exchange)).await,
+            Next::Forward(terms) => Ok(Go::Forward(terms)),
+            Next::Reply(reply) => Ok(Go::Reply(reply)),
+        };
         match next {
-            Next::Reply(reply) => {
+            Err(fault) => {
+                self.side.begin(manner, None, goes_on);
+                self.fail(fault, exchange).await
+            }
+            Ok(Go::Reply(reply)) => {
                 self.side.begin(manner, None, goes_on);
                 self.side.skip_body(&exchange);
                 self.reply(&reply, exchange).await
             }
-            Next::Forward(terms) => {
+            Ok(Go::Forward(terms)) => {
                 self.side.begin(manner, terms.body_max, goes_on);
                 let mut call = None;
                 let sent = forward::forward(&exchange, &terms, &mut self.side, &mut call).await;
@@ -231,6 +245,25 @@ impl<S: Transport> Http1<S> {
                 }
             }
         }
+    }
+
+    /// Waits until a request is let go. Its head is read again then, from a copy.
+    async fn wait(&mut self, mut held: Box<Held>, exchange: &Rc<Exchange>) -> Result<Go, Fault> {
+        let bytes = std::mem::take(&mut held.head);
+        let socket = self.side.stream.socket();
+        let gone = |_: &Context<'_>| {
+            if has_hung_up(socket) { Poll::Ready(()) } else { Poll::Pending }
+        };
+        let decide = || {
+            with_fields(|room| match head::request(&bytes, room, &self.limits) {
+                Ok(Parsed::Whole(head)) => handler::again(exchange, &head),
+                // It was read before.
+                Ok(Parsed::Partial) | Err(_) => {
+                    Next::Reply(reply::to_fault(Fault::Internal, exchange))
+                }
+            })
+        };
+        held::wait(held, exchange, gone, decide).await
     }
 
     async fn fail(&mut self, fault: Fault, exchange: Rc<Exchange>) -> Option<Over> {
@@ -303,7 +336,8 @@ impl<S: Transport> Http1<S> {
         let early = std::mem::take(&mut self.side.pending);
         let target = tunnel::Target { stream: call.connection.stream, came: call.answer.came };
         tunnel::run(&exchange, target, &mut self.side.stream, &early).await;
-        Some(Over::Quiet)
+        // Who got our Close may still be sending.
+        Some(if exchange.is_parting() { Over::Lingering } else { Over::Quiet })
     }
 }
 
@@ -348,7 +382,10 @@ fn take_in(
         Ok(Parsed::Whole(head)) => {
             let manner =
                 Manner { body: head.body, version: head.version, keep_alive: head.keep_alive };
-            let arrival = handler::arrive(worker, connection, &head, None);
+            let mut arrival = handler::arrive(worker, connection, &head, None);
+            if let Next::Hold(held) = &mut arrival.next {
+                held.head = bytes.get(..head.length).unwrap_or_default().to_vec();
+            }
             Some((Came::Request(arrival, manner), head.length))
         }
         Err(fault) => Some((Came::Refused(fault), bytes.len())),

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use http::Request;
 use http::Response;
+use http::request::Parts;
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -36,14 +37,18 @@ use crate::proxy::handler::Arrival;
 use crate::proxy::handler::Next;
 use crate::proxy::handler::Terms;
 use crate::proxy::head::HttpHead;
+use crate::proxy::hold::Held;
 use crate::proxy::reply;
 use crate::proxy::server::ahead::Ahead;
+use crate::proxy::server::ahead::Upload;
 use crate::proxy::server::broken::Broken;
 use crate::proxy::server::broken::goaway;
 use crate::proxy::server::farewell;
 use crate::proxy::server::gather::Gathering;
 use crate::proxy::server::gather::Turns;
 use crate::proxy::server::gather::gather;
+use crate::proxy::server::held;
+use crate::proxy::server::held::Go;
 use crate::proxy::server::metered::Conduct;
 use crate::proxy::server::metered::Metered;
 use crate::proxy::worker::Worker;
@@ -112,8 +117,34 @@ impl Service<Request<Incoming>> for Requests {
                 let side = StreamSide::new(body, terms.body, terms.body_max, upload);
                 Box::pin(answer(exchange, terms, side))
             }
+            Next::Hold(held) => Box::pin(wait(held, exchange, head, body, upload)),
         }
     }
+}
+
+/// Answers one request once it is let go.
+async fn wait(
+    held: Box<Held>,
+    exchange: Rc<Exchange>,
+    head: Parts,
+    body: Incoming,
+    upload: Option<Upload>,
+) -> Result<Response<AnswerBody>, Infallible> {
+    let decide = || {
+        let view = HttpHead::new(&head.method, &head.uri, &head.headers, upload.is_some());
+        handler::again(&exchange, &view)
+    };
+    // hyper drops a stream that the client resets, and this with it.
+    let next = held::wait(held, &exchange, |_| Poll::Pending, decide).await;
+    let reply = match next {
+        Ok(Go::Forward(terms)) => {
+            let side = StreamSide::new(body, terms.body, terms.body_max, upload);
+            return answer(exchange, terms, side).await;
+        }
+        Ok(Go::Reply(reply)) => reply,
+        Err(fault) => reply::to_fault(fault, &exchange),
+    };
+    Ok(AnswerBody::own(reply, &exchange))
 }
 
 /// Answers one request by what a target answers. All that is known of it at once is worked out

@@ -2,6 +2,7 @@
 
 pub(crate) mod ahead;
 pub(crate) mod broken;
+mod held;
 pub(crate) mod http1;
 pub(crate) mod http2;
 

@@ -1,6 +1,7 @@
 //! The client's side of an exchange over HTTP/1: its body as it comes, its answer as it is written.
 
-use std::future::poll_fn;
+mod writing;
+
 use std::rc::Rc;
 use std::task::Context;
 use std::task::Poll;
@@ -20,16 +21,18 @@ use crate::net::stream::Transport;
 use crate::proxy::buffers::Buffer;
 use crate::proxy::buffers::Transfer;
 use crate::proxy::buffers::poll_read_scratch;
+use crate::proxy::call::Call;
 use crate::proxy::connection::Connection;
-use crate::proxy::connection::Ending;
-use crate::proxy::connection::insisting;
 use crate::proxy::downstream::BodyState;
 use crate::proxy::downstream::Downstream;
+use crate::proxy::events::Events;
 use crate::proxy::exchange::Asked;
 use crate::proxy::exchange::Exchange;
+use crate::proxy::exchange::Kind;
 use crate::proxy::reply::Reply;
 use crate::proxy::server::http1::Manner;
 use crate::proxy::server::request_body::RequestBody;
+pub(super) use crate::proxy::server::side::writing::offer;
 
 /// The client's side of the exchange at hand, and what stays between two of them.
 pub(super) struct Side<S> {
@@ -49,6 +52,8 @@ pub(super) struct Side<S> {
     /// The answer, as it is sent on.
     answer: Encoder,
     as_it_is: bool,
+    /// The answer is a stream of events that can be ended early.
+    events: Option<Events>,
     /// What the stream held back when it was last looked at.
     unsent: usize,
     pub(super) out: Buffer,
@@ -57,20 +62,6 @@ pub(super) struct Side<S> {
     answer_at: Option<usize>,
     pub(super) transfer: Option<Transfer>,
     pub(super) pipe: Option<Pipe>,
-}
-
-/// Writes to a client. One in doubt is insisted on.
-pub(super) fn offer<S: Transport>(
-    connection: &Connection,
-    stream: &mut S,
-    cx: &mut Context<'_>,
-    bytes: &[u8],
-) -> Poll<std::io::Result<usize>> {
-    let wrote = insisting(connection, stream, |to| to.poll_write(cx, bytes));
-    if wrote.is_pending() && connection.is_in_doubt() {
-        return stream.insist(bytes).map(Ok);
-    }
-    wrote
 }
 
 impl<S: Transport> Side<S> {
@@ -87,6 +78,7 @@ impl<S: Transport> Side<S> {
             sends_more: false,
             answer: Encoder::new(Framing::None),
             as_it_is: true,
+            events: None,
             unsent: 0,
             out: Buffer::default(),
             out_sent: 0,
@@ -193,77 +185,22 @@ impl<S: Transport> Side<S> {
         self.as_it_is
     }
 
-    /// Sends what is written; whether the client took it.
-    pub(super) async fn send(&mut self) -> bool {
-        let sent = poll_fn(|cx| {
-            if let Poll::Ready(fault) = self.poll_patience(cx) {
-                return Poll::Ready(Err(fault));
-            }
-            self.poll_send(cx)
-        });
-        sent.await.is_ok()
+    /// Whether a stream of events has been ended early, between two of them.
+    pub(super) fn has_parted(&self) -> bool {
+        self.events.is_some_and(|events| events.is_over())
     }
 
-    /// Ready once the client has taken nothing for too long.
-    pub(super) fn poll_patience(&mut self, cx: &Context<'_>) -> Poll<Fault> {
-        while let Poll::Ready(ending) = self.connection.poll_ending(cx) {
-            match ending {
-                Ending::SendTimeout => return Poll::Ready(Fault::SendTimeout),
-                Ending::Shutdown | Ending::Idle | Ending::HeadTimeout => self.goes_on = false,
-            }
-        }
-        Poll::Pending
-    }
-
-    /// Sends what is written.
-    ///
-    /// # Errors
-    ///
-    /// The client has gone.
-    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
-        ready!(self.poll_out(cx))?;
-        self.poll_flush(cx)
-    }
-
-    /// Hands what is written to the stream.
-    ///
-    /// # Errors
-    ///
-    /// The client has gone.
-    pub(super) fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
-        while self.out_sent < self.out.len() {
-            let rest = self.out.get(self.out_sent..).unwrap_or_default();
-            let wrote = offer(&self.connection, &mut self.stream, cx, rest);
-            self.out_sent += ready!(self.note(wrote))?;
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Sends what the stream holds back.
-    ///
-    /// # Errors
-    ///
-    /// The client has gone.
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
-        let flushed = insisting(&self.connection, &mut self.stream, |to| to.poll_flush(cx));
-        self.note(flushed)
-    }
-
-    /// Watches whether the client takes what it is sent.
-    pub(super) fn note<T>(&mut self, moved: Poll<std::io::Result<T>>) -> Poll<Result<T, Fault>> {
-        match moved {
-            Poll::Ready(done) => {
-                self.connection.has_written();
-                Poll::Ready(done.map_err(|_gone| Fault::ClientGone))
-            }
-            Poll::Pending => {
-                // A stream that holds bytes back sends them piece by piece, and each is a sign of life.
-                let unsent = self.stream.unsent();
-                if unsent < std::mem::replace(&mut self.unsent, unsent) {
-                    self.connection.has_written();
-                }
-                self.connection.waits_to_write();
-                Poll::Pending
+    /// Ends a stream of events whose turn has come, if it stands between two: nothing more of it is
+    /// taken from the target.
+    pub(super) fn part(&mut self, call: &mut Option<Call>, exchange: &Exchange) {
+        if let Some(events) = &mut self.events
+            && exchange.is_parting()
+            && call.is_some()
+        {
+            events.part();
+            if events.is_over() {
+                *call = None;
+                self.answer.finish(&[], &mut self.out);
             }
         }
     }
@@ -356,7 +293,12 @@ impl<S: Transport> Downstream for Side<S> {
             Some(_) | None => self.connection_line(),
         };
         self.answer = Encoder::new(framing);
-        self.as_it_is = framing == head.body && framing != Framing::Chunked;
+        self.events = Events::of(head);
+        if self.events.is_some() {
+            exchange.can_part(Kind::Events);
+        }
+        let as_it_is = framing == head.body && framing != Framing::Chunked;
+        self.as_it_is = as_it_is && self.events.is_none();
         let homeward = Homeward {
             status: head.status,
             reason: head.reason,
@@ -365,16 +307,29 @@ impl<S: Transport> Downstream for Side<S> {
             nominates: head.nominates,
             extras: exchange.extras(),
         };
+        if head
+            .upgrade
+            .is_some_and(|to| to.trim_ascii().eq_ignore_ascii_case(b"websocket"))
+        {
+            exchange.can_part(Kind::WebSocket);
+        }
         self.answer_at = Some(self.out.len());
         rewrite::response(&mut self.out, &homeward, head.fields.clone());
     }
 
     fn content(&mut self, data: &[u8], exchange: &Exchange) {
+        let mut data = data;
+        if let Some(events) = &mut self.events {
+            data = events.pass(data, exchange.is_parting());
+        }
         exchange.has_sent(data.len());
         self.answer.push(data, &mut self.out);
     }
 
     fn end(&mut self, trailers: &[u8]) {
-        self.answer.finish(trailers, &mut self.out);
+        // One that is over is ended without them, once.
+        if !self.has_parted() {
+            self.answer.finish(trailers, &mut self.out);
+        }
     }
 }

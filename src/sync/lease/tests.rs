@@ -24,7 +24,7 @@ fn a_retired_pool_refuses_and_leaves_no_trace() {
 fn a_reopened_pool_takes_leases_and_forgets_the_cut() {
     let leases = Arc::new(Leases::new(1));
     leases.retire();
-    leases.cut();
+    leases.cut(Duration::ZERO);
     leases.reopen();
     assert!(!leases.is_cut());
     assert!(Lease::take(leases, 0).is_ok());
@@ -52,7 +52,7 @@ fn a_retired_pool_lets_exceptions_in_and_a_shut_one_nobody() {
 fn an_exception_that_comes_after_a_cut_is_not_cut() {
     let leases = Arc::new(Leases::new(1));
     leases.shut();
-    leases.cut();
+    leases.cut(Duration::ZERO);
     leases.retire();
     assert!(!leases.is_cut());
 }
@@ -60,14 +60,32 @@ fn an_exception_that_comes_after_a_cut_is_not_cut() {
 #[test]
 fn a_cut_is_counted_by_kind_and_gives_everything_back() {
     let leases = Arc::new(Leases::new(1));
-    let request = Lease::take(Arc::clone(&leases), 0).unwrap();
-    let mut tunnel = Lease::take(Arc::clone(&leases), 0).unwrap();
-    tunnel.become_tunnel();
-    tunnel.become_tunnel();
-    assert_eq!((leases.in_flight(), leases.tunnels()), (2, 1));
-    leases.cut();
-    request.end_as_cut();
-    tunnel.end_as_cut();
-    assert_eq!(leases.cut_count(), CutCount { requests: 1, tunnels: 1 });
+    let take = || Lease::take(Arc::clone(&leases), 0).unwrap();
+    let requests = [take(), take()];
+    let mut tunnels = [take(), take()];
+    for tunnel in &mut tunnels {
+        tunnel.become_tunnel();
+        tunnel.become_tunnel();
+    }
+    let events = take();
+    assert_eq!((leases.in_flight(), leases.tunnels()), (5, 2));
+    leases.cut(Duration::from_millis(1500));
+    assert_eq!(leases.cut_spread(), Duration::from_millis(1500));
+    for (request, how) in requests.into_iter().zip([CutAs::Force, CutAs::Reset]) {
+        request.end_as_cut(how);
+    }
+    for (tunnel, how) in tunnels.into_iter().zip([CutAs::Force, CutAs::WebSocket]) {
+        tunnel.end_as_cut(how);
+    }
+    events.end_as_cut(CutAs::Events);
+    let count = CutCount {
+        requests: 2,
+        tunnels: 1,
+        streams_reset: 1,
+        websockets_closed: 1,
+        events_ended: 1,
+    };
+    assert_eq!(leases.cut_count(), count);
+    assert_eq!(count.forced(), 3, "what ended well is not among them");
     assert_eq!((leases.in_flight(), leases.tunnels()), (0, 0));
 }

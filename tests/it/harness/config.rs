@@ -47,7 +47,7 @@ pub fn defaults(folder: &Path, address: &str) -> Value {
                 "health": {
                     "path": "/health", "interval": "50ms", "timeout": "500ms", "rise": 1, "fall": 3,
                 },
-                "promotion": { "gate_timeout": "1s", "drain_timeout": "10s" },
+                "promotion": { "gate_timeout": "1s", "drain_timeout": "10s", "close_jitter": "1ms" },
             },
         },
         "timeouts": { "shutdown": "3s" },

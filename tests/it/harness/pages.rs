@@ -49,6 +49,7 @@ pub fn answer(exchange: &mut Exchange<'_>) -> io::Result<Then> {
         "/stall-within" => stall_within(exchange),
         "/early-answer" => early_answer(exchange),
         "/never-read" => never_read(exchange),
+        "/events" => events(exchange),
         "/ws" => websocket(exchange),
         "/upgrade" => upgrade(exchange),
         "/missing" => missing(exchange),
@@ -354,6 +355,23 @@ fn never_read(exchange: &mut Exchange<'_>) -> io::Result<Then> {
     exchange.state.wait_for_release()?;
     exchange.read_body(&mut |_| {})?;
     hello(exchange)
+}
+
+/// The events of `/events`.
+pub const EVENTS: [&str; 3] = ["id: 1\ndata: one\n\n", "id: 2\ndata: two\n\n", "data: three\n\n"];
+
+/// A stream of events: the first one, with `?half=1` the first line of the second, and once the test
+/// releases it, the rest.
+fn events(exchange: &mut Exchange<'_>) -> io::Result<Then> {
+    let [one, two, three] = EVENTS;
+    let half = if exchange.head.parameter("half").is_some() { "id: 2\n".len() } else { 0 };
+    exchange.begin(200, &["Content-Type: text/event-stream", "Transfer-Encoding: chunked"])?;
+    write_chunk(exchange.stream, format!("{one}{}", &two[..half]).as_bytes())?;
+    exchange.state.hold(exchange.stream)?;
+    write_chunk(exchange.stream, format!("{}{three}", &two[half..]).as_bytes())?;
+    exchange.state.hold(exchange.stream)?;
+    exchange.stream.write_all(b"0\r\n\r\n")?;
+    Ok(Then::KeepOpen)
 }
 
 /// A WebSocket that echoes every message.

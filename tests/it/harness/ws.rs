@@ -40,6 +40,21 @@ impl WebSocket {
             .map_err(|e| e.to_string())
     }
 
+    /// Waits for the other side's Close and answers it: its code.
+    pub fn close_code(mut self) -> Result<u16, String> {
+        let mut code = None;
+        loop {
+            match self.socket.read() {
+                Ok(Message::Close(frame)) => code = frame.map(|frame| frame.code.into()),
+                Ok(_) => {}
+                Err(tungstenite::Error::ConnectionClosed) => {
+                    return code.ok_or_else(|| "no code".to_owned());
+                }
+                Err(e) => return Err(e.to_string()),
+            }
+        }
+    }
+
     /// Closes as the protocol wants it: a close frame each way.
     pub fn close(mut self) -> Result<(), String> {
         self.socket.close(None).map_err(|e| e.to_string())?;

@@ -10,6 +10,7 @@ use crate::control::supervisor::testing::Origin;
 use crate::control::supervisor::testing::World;
 use crate::control::supervisor::testing::upstream;
 use crate::model::colour::Colour;
+use crate::sync::lease::CutAs;
 
 #[tokio::test]
 async fn a_pool_is_born_shut_retired_while_it_drains_and_shut_before_its_receipt() {
@@ -49,8 +50,8 @@ async fn the_deadline_of_a_drain_cuts_exceptions_as_well() {
     let exception = blue.exceptional_lease(0).unwrap();
     world.until(|_| blue.leases().is_cut()).await;
     assert!(blue.leases().is_shut(), "shut first: who comes after a cut would not be told of it");
-    request.end_as_cut();
-    exception.end_as_cut();
+    request.end_as_cut(CutAs::Force);
+    exception.end_as_cut(CutAs::Force);
     let Event::Cut { receipts } = events.last().await else { panic!("not cut") };
     assert_eq!((receipts[0].cut.requests, receipts[0].safe_to_kill), (2, Some(Colour::Blue)));
 }

@@ -24,6 +24,7 @@ use crate::control::supervisor::testing::upstream;
 use crate::model::colour::Colour;
 use crate::model::health::ProbeOutcome;
 use crate::model::health::ProbeRecord;
+use crate::sync::lease::CutAs;
 
 #[tokio::test]
 async fn a_promote_gates_twice_switches_drains_and_ends_with_a_receipt() {
@@ -155,18 +156,23 @@ async fn a_drain_that_does_not_end_is_cut_and_counted() {
     let request = world.request("app");
     let mut tunnel = world.request("app");
     tunnel.become_tunnel();
+    let websocket = world.request("app");
     let pool = world.pool("app", Colour::Blue);
     let obeys = tokio::spawn(async move {
         while !pool.leases().is_cut() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        request.end_as_cut();
-        tunnel.end_as_cut();
+        request.end_as_cut(CutAs::Force);
+        tunnel.end_as_cut(CutAs::Force);
+        websocket.end_as_cut(CutAs::WebSocket);
     });
     let wish = Promote { drain_timeout: Some("100ms".to_owned()), ..to("green") };
     let mut events = world.handle.promote(wish, ME).await.unwrap();
     let Event::Cut { receipts } = events.last().await else { panic!("not cut") };
-    assert_eq!(receipts[0].cut, Cut { requests: 1, tunnels: 1 });
+    assert_eq!(
+        receipts[0].cut,
+        Cut { requests: 1, tunnels: 1, websockets_closed: 1, ..Cut::default() }
+    );
     assert_eq!((receipts[0].in_flight, receipts[0].safe_to_kill), (0, Some(Colour::Blue)));
     obeys.await.unwrap();
 }

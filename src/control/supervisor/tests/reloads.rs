@@ -12,6 +12,7 @@ use crate::control::supervisor::testing::Origin;
 use crate::control::supervisor::testing::World;
 use crate::control::supervisor::testing::upstream;
 use crate::model::colour::Colour;
+use crate::sync::lease::CutAs;
 
 const ASKED: Cause = Cause::Asked(ME);
 
@@ -168,7 +169,7 @@ async fn a_replaced_pool_that_does_not_empty_is_cut_at_its_deadline() {
     world.write_file(&file);
     world.handle.reload(ASKED).await.unwrap();
     world.until(|_| old.leases().is_cut()).await;
-    request.end_as_cut();
+    request.end_as_cut(CutAs::Force);
     world.until(|_| old.leases().in_flight() == 0).await;
     assert_eq!(old.leases().cut_count().requests, 1);
 }
@@ -192,7 +193,7 @@ async fn a_pool_that_was_replaced_while_it_drained_keeps_its_deadline_after_a_ro
     world.rollback().await.last().await;
     assert!(matches!(first.last().await, Event::Reopened { .. }));
     world.until(|_| old.leases().is_cut()).await;
-    request.end_as_cut();
+    request.end_as_cut(CutAs::Force);
     let in_flight = |world: &World| world.handle.status().upstreams["app"].pools["blue"].in_flight;
     world.until(|world| in_flight(world) == 0).await;
     assert!(!world.pool("app", Colour::Blue).leases().is_cut());
