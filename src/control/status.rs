@@ -146,6 +146,7 @@ fn of_target(target: &Target) -> TargetStatus {
     };
     TargetStatus {
         address: target.name.to_string(),
+        admin: target.admin(),
         healthy,
         ejected: target.health.is_ejected(),
         ejected_until: target.health.ejected_until().map(events::at),

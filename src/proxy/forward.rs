@@ -69,7 +69,10 @@ pub(crate) async fn forward<D: Downstream>(
         if let Some(fault) = exchange.fault() {
             return Err(fault);
         }
-        exchange.use_target(&pool, at);
+        if !exchange.use_target(&pool, at) {
+            next = follow(exchange, &pool, &mut tries);
+            continue;
+        }
         let Some(target) = pool.targets.get(at) else { return Err(Fault::Internal) };
         if !target.health.is_usable() && tries.failed().is_empty() && tries::is_all_sick(&pool) {
             pool.meters.failed_open();

@@ -5,3 +5,4 @@ pub mod lease;
 pub mod published;
 pub mod shutdown;
 pub mod striped;
+pub mod uses;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::model::colour::Colour;
 use crate::model::problem::Problem;
 use crate::model::split::Share;
+use crate::model::target::Admin;
 
 /// Everything an operator may want to know now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -124,7 +125,10 @@ pub struct PoolStatus {
 pub struct TargetStatus {
     /// Its address.
     pub address: String,
-    /// Whether it may be sent requests; `null` while it has never been probed.
+    /// What people have ordered for it: one that drains gets no new requests, however healthy it is.
+    #[serde(default)]
+    pub admin: Admin,
+    /// Whether its probes let it be sent requests; `null` while it has never been probed.
     pub healthy: Option<bool>,
     /// Whether it rests because requests failed on it one after the other.
     #[serde(default)]
