@@ -2,6 +2,7 @@
 
 pub mod canary;
 pub mod maintenance;
+pub mod target;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -116,6 +117,9 @@ pub enum Command {
         #[command(flatten)]
         which: Which,
     },
+    /// Drain one target, or make it ready again
+    #[command(subcommand)]
+    Target(target::Target),
     /// Tell clients that an application is being maintained, or let them in again
     #[command(subcommand)]
     Maintenance(maintenance::Maintenance),

@@ -13,6 +13,7 @@ pub mod screen;
 pub mod show;
 pub mod signals;
 pub mod story;
+pub mod target;
 pub mod words;
 
 #[cfg(test)]

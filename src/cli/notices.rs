@@ -6,6 +6,8 @@ use crate::cli::screen::span;
 use crate::cli::words;
 use crate::control::command::event::Event;
 use crate::control::command::event::Notice;
+use crate::control::command::target::TargetEvent;
+use crate::control::command::target::TargetPhase;
 use crate::model::problem::Problem;
 
 /// One line of `events`: when, whose, what.
@@ -22,6 +24,41 @@ pub fn notice(notice: &Notice) -> Line {
     let (tone, text) = happened(&notice.event);
     told.push(span(tone, text));
     told
+}
+
+/// What happened to a target by an order.
+#[must_use]
+pub fn of_target(event: &TargetEvent) -> (Tone, String) {
+    let TargetEvent { upstream, target, in_flight, .. } = event;
+    let pool = event
+        .colour
+        .map(|colour| format!(" {colour}"))
+        .unwrap_or_default();
+    let (tone, what) = match event.phase {
+        TargetPhase::Draining => (Tone::Plain, format!("drains: {in_flight} in flight")),
+        TargetPhase::Drained => (Tone::Good, "is drained: safe to restart".to_owned()),
+        TargetPhase::Cut => {
+            let cut = event.receipt.as_ref().map(|receipt| receipt.cut);
+            let cut = cut.unwrap_or_default();
+            let cut = cut.requests + cut.tunnels;
+            (Tone::Warn, format!("is drained: {cut} cut at the deadline, {in_flight} left"))
+        }
+        TargetPhase::TakenBack => {
+            (Tone::Warn, "was made ready while it drained: not safe to restart".to_owned())
+        }
+        TargetPhase::Gating => {
+            let outcome = event
+                .probe
+                .as_ref()
+                .map(|probe| words::outcome(&probe.outcome));
+            (Tone::Plain, format!("{}, still draining", outcome.unwrap_or_default()))
+        }
+        TargetPhase::Ready => (Tone::Good, "is ready".to_owned()),
+        TargetPhase::Refused | TargetPhase::NotDurable => {
+            (Tone::Bad, format!("goes on draining: {}", event.reasons.join("; ")))
+        }
+    };
+    (tone, format!("{upstream}:{pool} {target} {what}"))
 }
 
 fn happened(event: &Event) -> (Tone, String) {
@@ -84,6 +121,8 @@ fn happened(event: &Event) -> (Tone, String) {
         Event::Canary { colour, weight, generation } => {
             (Tone::Good, words::canary(*colour, *weight, *generation))
         }
+        Event::Target(target) => of_target(target),
+        Event::Rolling { upstream } => (Tone::Plain, format!("{upstream}: a roll begins")),
         Event::Reload { applied: true, generation, .. } => {
             (Tone::Good, format!("configuration applied, generation {generation}"))
         }

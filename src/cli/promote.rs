@@ -65,6 +65,7 @@ pub async fn promote(hand: &mut Hand<'_>, args: PromoteArgs) -> Result<u8, Stopp
         build: args.build,
         dry_run: args.dry_run,
         force: args.manner.force,
+        targets: None,
     };
     run(hand, "/v1/promote", &request, course).await
 }
@@ -201,6 +202,8 @@ fn print(hand: &mut Hand<'_>, course: &mut Course, event: &Event) {
         | Event::Ejection { .. }
         | Event::Ordered { .. }
         | Event::Canary { .. }
+        | Event::Target(_)
+        | Event::Rolling { .. }
         | Event::Reload { .. } => {}
     }
 }

@@ -22,6 +22,7 @@ use crate::cli::screen::Screen;
 use crate::cli::screen::Tone;
 use crate::cli::screen::span;
 use crate::cli::signals::Signals;
+use crate::cli::target;
 use crate::control::client::Answer;
 use crate::control::client::Client;
 use crate::control::client::Lost;
@@ -102,6 +103,7 @@ impl<'a> Hand<'a> {
                 | Command::Canary(_)
                 | Command::Preview(_)
                 | Command::Maintenance(_)
+                | Command::Target(_)
         );
         let ended = Box::pin(self.carry_out(args.command)).await;
         let code = match ended {
@@ -122,6 +124,7 @@ impl<'a> Hand<'a> {
             Command::Guard(args) => guard::guard(self, args).await,
             Command::Standby { upstream } => look::standby(self, upstream.as_deref()).await,
             Command::Probe { colour, which } => look::probe(self, colour, &which).await,
+            Command::Target(args) => target::target(self, args).await,
             Command::Maintenance(args) => maintenance::maintenance(self, args).await,
             Command::Reload => look::reload(self).await,
             Command::Events => look::events(self).await,

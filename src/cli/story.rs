@@ -79,6 +79,8 @@ impl Story {
             | Event::Probe { .. }
             | Event::Ejection { .. }
             | Event::Ordered { .. }
+            | Event::Target(_)
+            | Event::Rolling { .. }
             | Event::Reload { .. } => Vec::new(),
         }
     }
@@ -267,6 +269,8 @@ pub fn warnings(event: &Event) -> Vec<String> {
         | Event::Ejection { .. }
         | Event::Ordered { .. }
         | Event::Canary { .. }
+        | Event::Target(_)
+        | Event::Rolling { .. }
         | Event::Reload { .. } => Vec::new(),
     }
 }

@@ -8,7 +8,7 @@
 
 pub mod check;
 pub mod file;
-mod nearest;
+pub(crate) mod nearest;
 mod numbers;
 pub mod place;
 mod read;

@@ -6,6 +6,7 @@ pub mod canary;
 pub mod maintenance;
 pub mod moment;
 pub mod preview;
+pub mod targets;
 
 use std::time::SystemTime;
 
@@ -15,6 +16,8 @@ use serde::Serialize;
 use crate::model::orders::canary::Canary;
 use crate::model::orders::maintenance::Maintenance;
 use crate::model::orders::preview::Preview;
+use crate::model::orders::targets::Drained;
+use crate::model::orders::targets::Targets;
 
 /// Everything that is ordered for one upstream. A field of a newer version is left out when it is
 /// read, one that is missing is not ordered.
@@ -30,6 +33,12 @@ pub struct Orders {
     /// Who has a token sees the standby colour.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preview: Option<Preview>,
+    /// Targets that get no new requests, whichever pool they are in.
+    #[serde(skip_serializing_if = "Drained::is_empty")]
+    pub drained: Drained,
+    /// Pools whose targets are not those of the file.
+    #[serde(skip_serializing_if = "Targets::is_empty")]
+    pub targets: Targets,
 }
 
 /// One order of an upstream, by its name in events and messages.
@@ -40,6 +49,8 @@ pub enum Order {
     Maintenance,
     /// [`Orders::preview`].
     Preview,
+    /// [`Orders::targets`].
+    Targets,
 }
 
 impl Order {
@@ -49,6 +60,7 @@ impl Order {
         match self {
             Self::Maintenance => "maintenance",
             Self::Preview => "preview",
+            Self::Targets => "targets",
         }
     }
 }

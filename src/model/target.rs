@@ -17,7 +17,8 @@ use crate::sync::published::Publisher;
 use crate::sync::uses::Uses;
 
 /// Where a target listens.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Address {
     /// A TCP port of an address that needs no resolving.
     Ip(SocketAddr),
@@ -81,6 +82,20 @@ impl FromStr for Address {
             return Err(BadAddress::BadHost(text.to_owned()));
         }
         Ok(Self::Name { host: host.to_owned(), port })
+    }
+}
+
+impl TryFrom<String> for Address {
+    type Error = BadAddress;
+
+    fn try_from(text: String) -> Result<Self, BadAddress> {
+        text.parse()
+    }
+}
+
+impl From<Address> for String {
+    fn from(address: Address) -> Self {
+        address.to_string()
     }
 }
 

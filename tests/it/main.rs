@@ -46,6 +46,7 @@ mod privacy;
 mod reload;
 mod replay;
 mod retry;
+mod rolling;
 mod routing;
 mod shed;
 mod slow;

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::control::command::Code;
+use crate::control::command::target::TargetEvent;
 use crate::model::colour::Colour;
 use crate::model::orders::Order;
 use crate::model::problem::Problem;
@@ -119,6 +120,13 @@ pub enum Event {
         /// The generation in service.
         generation: u64,
     },
+    /// A target drains, or is ready again: an order of `POST /v1/target`.
+    Target(TargetEvent),
+    /// A roll holds the upstream. It goes on while the connection stays open.
+    Rolling {
+        /// The upstream that cannot be promoted meanwhile.
+        upstream: String,
+    },
     /// The configuration file was applied or refused.
     Reload {
         /// Whether it was applied.
@@ -225,6 +233,7 @@ impl Event {
             Self::Cut { .. } => Some(3),
             Self::Reopened { .. } => Some(6),
             Self::Refused { code, .. } => Some(code.exit_code()),
+            Self::Target(target) => target.exit_code(),
             Self::Gating { .. }
             | Self::Switched { .. }
             | Self::Draining { .. }
@@ -232,6 +241,7 @@ impl Event {
             | Self::Probe { .. }
             | Self::Ejection { .. }
             | Self::Ordered { .. }
+            | Self::Rolling { .. }
             | Self::Reload { .. } => None,
         }
     }

@@ -5,6 +5,7 @@ pub mod canary;
 pub mod event;
 pub mod maintenance;
 pub mod status;
+pub mod target;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -43,6 +44,9 @@ pub struct Promote {
     /// Skip the gate.
     #[serde(default, skip_serializing_if = "is_false")]
     pub force: bool,
+    /// Give the colour these targets first. If it is not promoted, it gets its former ones again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub targets: Option<Vec<String>>,
 }
 
 /// `POST /v1/rollback`: promote the colour that was live before, with a gate of one round.

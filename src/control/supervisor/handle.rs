@@ -23,6 +23,7 @@ use crate::control::command::event::Notice;
 use crate::control::command::maintenance::Maintain;
 use crate::control::command::maintenance::Maintained;
 use crate::control::command::status::Status;
+use crate::control::command::target::SetTarget;
 use crate::control::events::Bus;
 use crate::control::gate;
 use crate::control::status;
@@ -101,6 +102,7 @@ pub(super) enum Ask {
     Preview(Preview, Caller, oneshot::Sender<Result<Previewed, Refusal>>),
     Guard(Guard, Caller, oneshot::Sender<Result<Guarded, Refusal>>),
     Maintain(Maintain, Caller, oneshot::Sender<Result<Maintained, Refusal>>),
+    SetTarget(SetTarget, Caller, oneshot::Sender<Result<EventStream, Refusal>>),
     Reload(Cause, oneshot::Sender<Result<Reloaded, Refusal>>),
 }
 
@@ -164,6 +166,19 @@ impl Handle {
     /// Unknown names, what cannot be read, or a state that cannot be made durable.
     pub async fn maintain(&self, request: Maintain, who: Caller) -> Result<Maintained, Refusal> {
         self.ask(|reply| Ask::Maintain(request, who, reply)).await
+    }
+
+    /// Drains a target, or makes it ready again. What it comes to is told by the stream.
+    ///
+    /// # Errors
+    ///
+    /// Unknown names, the last target that serves, or a state that cannot be made durable.
+    pub async fn set_target(
+        &self,
+        request: SetTarget,
+        who: Caller,
+    ) -> Result<EventStream, Refusal> {
+        self.ask(|reply| Ask::SetTarget(request, who, reply)).await
     }
 
     /// Applies the file, after a gate that may be open. Unchanged, it is applied already: the

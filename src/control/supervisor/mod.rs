@@ -14,6 +14,8 @@ mod request;
 mod running;
 mod start;
 mod switch;
+mod target_tasks;
+mod targets;
 mod tasks;
 mod telling;
 
@@ -91,6 +93,9 @@ pub struct Supervisor {
     /// Promotions whose retired colour has just been made live again.
     taken_back: Vec<Serial>,
     guards: Vec<Held>,
+    /// Drains of targets, by the target's id, each with how many requests it has cut: gone once the
+    /// target is ready again.
+    drains: BTreeMap<u64, (watch::Sender<()>, usize)>,
     /// Pools that a reload replaced and that may still have work.
     leftovers: Vec<Arc<Pool>>,
     tasks: JoinSet<Done>,
@@ -158,6 +163,10 @@ impl Supervisor {
                 let answer = self.maintain(&request, caller).await;
                 drop(reply.send(answer));
             }
+            Ask::SetTarget(request, caller, reply) => {
+                let answer = self.set_target(&request, caller).await;
+                drop(reply.send(answer));
+            }
             Ask::Reload(cause, reply) => self.waiting.push((cause, Some(reply))),
         }
     }
@@ -169,6 +178,14 @@ impl Supervisor {
             Ok(Done::ClientGone(serial)) => self.drive(serial, Input::ClientGone).await,
             Ok(Done::Look(serial)) => self.look(serial).await,
             Ok(Done::Emptied(pool, cut)) => self.emptied(&pool, cut),
+            Ok(Done::TargetDrained(done)) => {
+                let (about, event) = *done;
+                self.target_drained(&about, event);
+            }
+            Ok(Done::TargetVouched(done)) => {
+                let (about, vouched) = *done;
+                self.vouched(about, vouched).await;
+            }
             Ok(Done::FirstRound) => self.open(),
             Err(error) if error.is_cancelled() => {}
             Err(error) => self.lost(&error).await,
@@ -255,6 +272,7 @@ impl Supervisor {
 
     /// The one place that publishes: `snapshot` is what every request decides on from here.
     fn make_current(&mut self, snapshot: Snapshot) -> Arc<Snapshot> {
+        targets::obey(&snapshot);
         let snapshot = Arc::new(snapshot);
         self.snapshots.publish(Arc::clone(&snapshot));
         self.metrics.follow(&snapshot);

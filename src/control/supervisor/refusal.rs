@@ -31,6 +31,20 @@ pub(super) fn unknown_upstream(name: &str, snapshot: &Snapshot) -> Refusal {
     hinted(refusal(404, Code::Unknown, "unknown upstream", detail), hint)
 }
 
+pub(super) fn unknown_target(
+    upstream: &str,
+    target: &str,
+    near: Option<&str>,
+    known: &[&str],
+) -> Refusal {
+    let detail = format!("{upstream}: there is no target \"{target}\"");
+    let hint = match near {
+        Some(near) => format!("did you mean {near}?"),
+        None => format!("it has {}", listed(known)),
+    };
+    hinted(refusal(404, Code::Unknown, "unknown target", detail), hint)
+}
+
 pub(super) fn unknown_colour(unknown: &UnknownColour) -> Refusal {
     refusal(422, Code::Unknown, "unknown colour", unknown.to_string())
 }
@@ -81,6 +95,12 @@ pub(super) fn draining(upstream: &str, colour: Colour) -> Refusal {
     let detail = format!("{upstream}: {colour} still drains");
     let busy = refusal(409, Code::Busy, "busy", detail);
     hinted(busy, "`proxyctl status` shows when it is done")
+}
+
+pub(super) fn target_drains(upstream: &str, colour: Colour, target: &str) -> Refusal {
+    let detail = format!("{upstream}: {colour} is not whole: {target} drains");
+    let refused = refusal(409, Code::Gate, "a target drains", detail);
+    hinted(refused, format!("`proxyctl target ready {upstream} {target}` first"))
 }
 
 pub(super) fn busy_promotion(

@@ -148,15 +148,15 @@ pub(super) fn promote(request: &Promote, snapshot: &Snapshot) -> Result<Wish, Re
             PROMOTE_ROUNDS
         },
     };
-    let Some(expected) = expected else { return Ok(wish) };
     for upstream in upstreams {
-        match upstream.live() {
-            Some(live) if live != expected => {
+        match (upstream.live(), expected) {
+            (Some(live), Some(expected)) if live != expected => {
                 return Err(refusal::expect_live(&upstream.name, expected, live));
             }
-            Some(_) | None => {}
+            (Some(_) | None, _) => {}
         }
     }
+    may_serve(&wish)?;
     Ok(wish)
 }
 
@@ -188,7 +188,7 @@ pub(super) fn rollback(request: &Rollback, snapshot: &Snapshot) -> Result<Way, R
         return Ok(Way::None(reasons));
     }
     let switches = members.iter().any(|(up, colour)| !ends_canary(up, *colour));
-    Ok(Way::Back(Wish {
+    let wish = Wish {
         members,
         gate_timeout,
         drain_timeout,
@@ -197,7 +197,25 @@ pub(super) fn rollback(request: &Rollback, snapshot: &Snapshot) -> Result<Way, R
         dry_run: false,
         canary: None,
         rounds: u32::from(switches && !request.force),
-    }))
+    };
+    may_serve(&wish)?;
+    Ok(Way::Back(wish))
+}
+
+/// A colour with a target that drains would serve with less than its gate has vouched for: somebody
+/// has that target in hand. By force it may, but not without a single one.
+fn may_serve(wish: &Wish) -> Result<(), Refusal> {
+    let forced = wish.rounds == 0;
+    for (upstream, colour) in &wish.members {
+        let Some(pool) = upstream.pool(*colour) else { continue };
+        let mut draining = pool.targets.iter().filter(|target| target.is_draining());
+        let none_left = pool.targets.iter().all(|target| target.is_draining());
+        let Some(target) = draining.next().filter(|_| none_left || !forced) else { continue };
+        if upstream.live() != Some(*colour) {
+            return Err(refusal::target_drains(&upstream.name, *colour, &target.name));
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn probe(
@@ -299,6 +317,16 @@ pub(super) fn of_any_kind<'a>(
         }
         None => Ok(known.iter().collect()),
     }
+}
+
+/// The one upstream a command names that concerns those without colours, too.
+pub(super) fn one_of_any_kind<'a>(
+    named: Option<&String>,
+    snapshot: &'a Snapshot,
+) -> Result<&'a Upstream, Refusal> {
+    let upstreams = of_any_kind(named.map(std::slice::from_ref), false, snapshot)?;
+    let first = upstreams.first().copied();
+    first.ok_or_else(|| refusal::unknown_upstream("", snapshot))
 }
 
 /// `250ms`, `1s`, `2m`, `1h`: as in the file.

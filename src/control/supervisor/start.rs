@@ -27,6 +27,7 @@ use crate::control::status::Board;
 use crate::control::supervisor::ASKS;
 use crate::control::supervisor::Supervisor;
 use crate::control::supervisor::handle::Handle;
+use crate::control::supervisor::targets;
 use crate::model::colour::Colour;
 use crate::model::health::Verdict;
 use crate::model::problem::Problem;
@@ -81,6 +82,7 @@ pub async fn build(
     }
     let key = Arc::new(signing::key(&candidate.settings.state_dir));
     let (snapshot, memory) = first_snapshot(&candidate, recovered, workers, &key).await;
+    targets::obey(&snapshot);
     let (flips_to, flips) = mpsc::unbounded_channel();
     let probes = metrics.clone();
     let on_probe = move |upstream: &str, colour: &str, target: &str, took: Duration| {
@@ -109,6 +111,7 @@ pub async fn build(
         next_serial: 0,
         taken_back: Vec::new(),
         guards: Vec::new(),
+        drains: BTreeMap::new(),
         leftovers: Vec::new(),
         tasks: JoinSet::new(),
         bus,

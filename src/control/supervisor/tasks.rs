@@ -11,9 +11,12 @@ use tokio::time::sleep_until;
 
 use crate::control::checks;
 use crate::control::command::event::Event;
+use crate::control::command::target::TargetEvent;
 use crate::control::gate;
 use crate::control::gate::Asked;
 use crate::control::promotion::SETTLE;
+use crate::control::supervisor::target_tasks::About;
+use crate::control::supervisor::target_tasks::Vouched;
 use crate::model::colour::Colour;
 use crate::model::pool::Pool;
 use crate::model::snapshot::Snapshot;
@@ -39,6 +42,10 @@ pub(super) enum Done {
     Look(Serial),
     /// A pool that a reload replaced has no work left, or none that could be ended.
     Emptied(Arc<Pool>, CutCount),
+    /// The drain of a target has come to its end; who is told, and what.
+    TargetDrained(Box<(About, TargetEvent)>),
+    /// The gate of a target has come to its end.
+    TargetVouched(Box<(About, Vouched)>),
     /// Every target has been probed once since the start.
     FirstRound,
 }

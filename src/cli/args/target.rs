@@ -1,0 +1,119 @@
+//! `target`, `roll`, `pool` and `deploy`.
+
+use clap::Args;
+use clap::Subcommand;
+
+/// `target`.
+#[derive(Debug, Subcommand)]
+pub enum Target {
+    /// Send a target no new requests; its last ones may finish
+    Drain {
+        /// The upstream
+        upstream: String,
+        /// The target's address, as `status` shows it
+        target: String,
+        /// Return once nothing is left on it, with a receipt
+        #[arg(long)]
+        wait: bool,
+        /// How long its requests may take before they are cut [default: promotion.drain_timeout]
+        #[arg(long, value_name = "DURATION")]
+        timeout: Option<String>,
+        /// Although no other target of its pool is ready and healthy
+        #[arg(long)]
+        force: bool,
+    },
+    /// Send it requests again, once two fresh probes in a row are good
+    Ready {
+        /// The upstream
+        upstream: String,
+        /// The target's address
+        target: String,
+        /// How long to wait for its probes [default: promotion.gate_timeout]
+        #[arg(long, value_name = "DURATION")]
+        gate_timeout: Option<String>,
+        /// Without a probe: nothing vouches for it
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+/// `roll`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Roll {
+    /// The upstream: its live colour, or its only pool
+    pub upstream: String,
+    /// The command for each target, run by `sh -c`; {host} {port} {target} {upstream} stand for its own
+    #[arg(long, value_name = "COMMAND")]
+    pub exec: String,
+    /// Only these targets, in this order; may be repeated
+    #[arg(long = "target", value_name = "ADDRESS")]
+    pub targets: Vec<String>,
+    /// How many at a time
+    #[arg(long, value_name = "N", default_value = "1", value_parser = at_least_one)]
+    pub parallel: usize,
+    /// Never fewer ready and healthy targets than so many, or 75% [default: all but --parallel]
+    #[arg(long, value_name = "N|P%", value_parser = Least::parse)]
+    pub min_healthy: Option<Least>,
+    /// How long a target's requests may take before they are cut
+    #[arg(long, value_name = "DURATION")]
+    pub drain_timeout: Option<String>,
+    /// How long to wait until a target passes its probes again
+    #[arg(long, value_name = "DURATION")]
+    pub gate_timeout: Option<String>,
+    /// Print what would be done; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// How many targets must go on serving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Least {
+    /// So many.
+    Count(usize),
+    /// So many of a hundred; rounded up.
+    Percent(usize),
+}
+
+impl Least {
+    /// How many of `all`.
+    #[must_use]
+    pub fn of(self, all: usize) -> usize {
+        match self {
+            Self::Count(count) => count,
+            Self::Percent(percent) => all.saturating_mul(percent).div_ceil(100),
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || format!("\"{text}\" is neither a number nor a percentage: 2, or 75%");
+        match text.strip_suffix('%') {
+            Some(percent) => {
+                let percent = percent.parse().ok().filter(|percent| *percent <= 100);
+                percent.map(Self::Percent).ok_or_else(wrong)
+            }
+            None => text.parse().map(Self::Count).map_err(|_no_number| wrong()),
+        }
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| format!("\"{text}\" is not a number from 1 on"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_many_must_stay_is_a_number_or_a_percentage_rounded_up() {
+        assert_eq!(Least::parse("2").unwrap().of(5), 2);
+        assert_eq!(Least::parse("50%").unwrap().of(5), 3);
+        assert_eq!(Least::parse("100%").unwrap().of(3), 3);
+        assert_eq!(Least::parse("0%").unwrap().of(3), 0);
+        for bad in ["", "%", "-1", "101%", "1.5", "two"] {
+            assert!(Least::parse(bad).is_err(), "{bad}");
+        }
+        assert!(at_least_one("0").is_err());
+    }
+}
