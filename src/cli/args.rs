@@ -120,6 +120,9 @@ pub enum Command {
     /// Drain one target, or make it ready again
     #[command(subcommand)]
     Target(target::Target),
+    /// Restart the targets of an upstream one after the other, without losing a request
+    #[command(after_help = target::ROLL_HELP)]
+    Roll(target::Roll),
     /// Tell clients that an application is being maintained, or let them in again
     #[command(subcommand)]
     Maintenance(maintenance::Maintenance),

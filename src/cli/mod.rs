@@ -8,6 +8,7 @@ pub mod look;
 pub mod maintenance;
 pub mod notices;
 pub mod promote;
+pub mod roll;
 pub mod run;
 pub mod screen;
 pub mod show;

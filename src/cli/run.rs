@@ -18,6 +18,7 @@ use crate::cli::guard;
 use crate::cli::look;
 use crate::cli::maintenance;
 use crate::cli::promote;
+use crate::cli::roll;
 use crate::cli::screen::Screen;
 use crate::cli::screen::Tone;
 use crate::cli::screen::span;
@@ -104,6 +105,7 @@ impl<'a> Hand<'a> {
                 | Command::Preview(_)
                 | Command::Maintenance(_)
                 | Command::Target(_)
+                | Command::Roll(_)
         );
         let ended = Box::pin(self.carry_out(args.command)).await;
         let code = match ended {
@@ -124,6 +126,7 @@ impl<'a> Hand<'a> {
             Command::Guard(args) => guard::guard(self, args).await,
             Command::Standby { upstream } => look::standby(self, upstream.as_deref()).await,
             Command::Probe { colour, which } => look::probe(self, colour, &which).await,
+            Command::Roll(args) => roll::roll(self, args).await,
             Command::Target(args) => target::target(self, args).await,
             Command::Maintenance(args) => maintenance::maintenance(self, args).await,
             Command::Reload => look::reload(self).await,

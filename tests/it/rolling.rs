@@ -2,6 +2,7 @@
 
 mod drain;
 mod ready;
+mod roll;
 
 use crate::harness::Client;
 use crate::harness::Origin;

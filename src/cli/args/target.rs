@@ -3,6 +3,17 @@
 use clap::Args;
 use clap::Subcommand;
 
+/// What `roll --help` ends with.
+pub const ROLL_HELP: &str = "\
+Examples:
+  proxyctl roll app --exec 'ssh {host} ./restart.sh {port}'
+  proxyctl roll app --exec 'docker restart web-{port}' --parallel 2 --min-healthy 75%
+  proxyctl roll app --exec 'ssh {host} ./restart.sh' --dry-run
+
+Each target is drained, then the command runs while nothing is in flight there, then it must pass two
+fresh probes. The roll stops at the first that does not come back, leaves that one draining, and says
+how to go on. Meanwhile nobody else can promote or roll the upstream (they get exit code 4).";
+
 /// `target`.
 #[derive(Debug, Subcommand)]
 pub enum Target {

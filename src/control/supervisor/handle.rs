@@ -23,6 +23,7 @@ use crate::control::command::event::Notice;
 use crate::control::command::maintenance::Maintain;
 use crate::control::command::maintenance::Maintained;
 use crate::control::command::status::Status;
+use crate::control::command::target::Roll;
 use crate::control::command::target::SetTarget;
 use crate::control::events::Bus;
 use crate::control::gate;
@@ -93,6 +94,14 @@ pub struct Guarded {
     pub(super) _alive: Arc<()>,
 }
 
+/// A roll that holds: its upstream is not promoted, nor rolled by another, until this is dropped.
+#[derive(Debug)]
+pub struct Rolled {
+    /// The upstream.
+    pub upstream: String,
+    pub(super) _alive: Arc<()>,
+}
+
 /// A command in the supervisor's queue.
 #[derive(Debug)]
 pub(super) enum Ask {
@@ -103,6 +112,7 @@ pub(super) enum Ask {
     Guard(Guard, Caller, oneshot::Sender<Result<Guarded, Refusal>>),
     Maintain(Maintain, Caller, oneshot::Sender<Result<Maintained, Refusal>>),
     SetTarget(SetTarget, Caller, oneshot::Sender<Result<EventStream, Refusal>>),
+    Roll(Roll, Caller, oneshot::Sender<Result<Rolled, Refusal>>),
     Reload(Cause, oneshot::Sender<Result<Reloaded, Refusal>>),
 }
 
@@ -179,6 +189,15 @@ impl Handle {
         who: Caller,
     ) -> Result<EventStream, Refusal> {
         self.ask(|reply| Ask::SetTarget(request, who, reply)).await
+    }
+
+    /// Holds an upstream while its targets are taken one after the other.
+    ///
+    /// # Errors
+    ///
+    /// Unknown names; a promotion that gates, or another roll.
+    pub async fn roll(&self, request: Roll, who: Caller) -> Result<Rolled, Refusal> {
+        self.ask(|reply| Ask::Roll(request, who, reply)).await
     }
 
     /// Applies the file, after a gate that may be open. Unchanged, it is applied already: the

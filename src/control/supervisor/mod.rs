@@ -11,6 +11,7 @@ mod promote;
 pub(crate) mod refusal;
 mod reloading;
 mod request;
+mod rolls;
 mod running;
 mod start;
 mod switch;
@@ -47,6 +48,7 @@ use crate::control::status::Board;
 use crate::control::supervisor::guards::Held;
 use crate::control::supervisor::handle::Ask;
 use crate::control::supervisor::handle::Cause;
+use crate::control::supervisor::rolls::Rolling;
 use crate::control::supervisor::running::Running;
 use crate::control::supervisor::tasks::Done;
 use crate::control::supervisor::tasks::Serial;
@@ -93,6 +95,7 @@ pub struct Supervisor {
     /// Promotions whose retired colour has just been made live again.
     taken_back: Vec<Serial>,
     guards: Vec<Held>,
+    rolls: Vec<Rolling>,
     /// Drains of targets, by the target's id, each with how many requests it has cut: gone once the
     /// target is ready again.
     drains: BTreeMap<u64, (watch::Sender<()>, usize)>,
@@ -165,6 +168,10 @@ impl Supervisor {
             }
             Ask::SetTarget(request, caller, reply) => {
                 let answer = self.set_target(&request, caller).await;
+                drop(reply.send(answer));
+            }
+            Ask::Roll(request, caller, reply) => {
+                let answer = self.roll(&request, caller);
                 drop(reply.send(answer));
             }
             Ask::Reload(cause, reply) => self.waiting.push((cause, Some(reply))),

@@ -162,6 +162,7 @@ impl Supervisor {
         changing: impl Iterator<Item = (&'a str, Colour)>,
     ) -> Result<(), Refusal> {
         for (name, colour) in changing {
+            self.may_roll(name)?;
             let first = self.running.values().find(|running| running.holds(name));
             if let Some(first) = first {
                 let since = events::at(first.since);

@@ -124,6 +124,11 @@ pub(super) fn busy_guard(upstream: &str, colour: Colour, caller: Caller) -> Refu
     refusal(409, Code::Busy, "busy", detail)
 }
 
+pub(super) fn busy_roll(upstream: &str, caller: Caller) -> Refusal {
+    let detail = format!("{upstream}: a roll of {caller} takes its targets one after the other");
+    refusal(409, Code::Busy, "busy", detail)
+}
+
 pub(super) fn in_use(detail: String) -> Refusal {
     refusal(409, Code::InUse, "in use", detail)
 }

@@ -111,6 +111,7 @@ pub async fn build(
         next_serial: 0,
         taken_back: Vec::new(),
         guards: Vec::new(),
+        rolls: Vec::new(),
         drains: BTreeMap::new(),
         leftovers: Vec::new(),
         tasks: JoinSet::new(),
