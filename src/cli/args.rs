@@ -123,6 +123,12 @@ pub enum Command {
     /// Restart the targets of an upstream one after the other, without losing a request
     #[command(after_help = target::ROLL_HELP)]
     Roll(target::Roll),
+    /// Set the targets of a colour at run time
+    #[command(subcommand)]
+    Pool(target::Pool),
+    /// Give the standby colour new targets and make it live: gate, switch, drain, receipt
+    #[command(after_help = target::DEPLOY_HELP)]
+    Deploy(target::Deploy),
     /// Tell clients that an application is being maintained, or let them in again
     #[command(subcommand)]
     Maintenance(maintenance::Maintenance),

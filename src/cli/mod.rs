@@ -7,6 +7,7 @@ pub mod locate;
 pub mod look;
 pub mod maintenance;
 pub mod notices;
+pub mod pool;
 pub mod promote;
 pub mod roll;
 pub mod run;

@@ -50,6 +50,18 @@ pub(super) struct Course {
 /// # Errors
 /// No daemon, or a refusal before the gate.
 pub async fn promote(hand: &mut Hand<'_>, args: PromoteArgs) -> Result<u8, Stopped> {
+    promote_with(hand, args, None).await
+}
+
+/// As [`promote`], of a colour that gets these targets first.
+///
+/// # Errors
+/// No daemon, or a refusal before the gate.
+pub async fn promote_with(
+    hand: &mut Hand<'_>,
+    args: PromoteArgs,
+    targets: Option<Vec<String>>,
+) -> Result<u8, Stopped> {
     let colour = args.colour;
     let subject = subject(hand, &args.which, Some(colour)).await?;
     warn_of_force(hand, &args.manner);
@@ -65,7 +77,7 @@ pub async fn promote(hand: &mut Hand<'_>, args: PromoteArgs) -> Result<u8, Stopp
         build: args.build,
         dry_run: args.dry_run,
         force: args.manner.force,
-        targets: None,
+        targets,
     };
     run(hand, "/v1/promote", &request, course).await
 }

@@ -17,6 +17,7 @@ use crate::cli::canary;
 use crate::cli::guard;
 use crate::cli::look;
 use crate::cli::maintenance;
+use crate::cli::pool;
 use crate::cli::promote;
 use crate::cli::roll;
 use crate::cli::screen::Screen;
@@ -105,6 +106,8 @@ impl<'a> Hand<'a> {
                 | Command::Preview(_)
                 | Command::Maintenance(_)
                 | Command::Target(_)
+                | Command::Pool(_)
+                | Command::Deploy(_)
                 | Command::Roll(_)
         );
         let ended = Box::pin(self.carry_out(args.command)).await;
@@ -126,6 +129,8 @@ impl<'a> Hand<'a> {
             Command::Guard(args) => guard::guard(self, args).await,
             Command::Standby { upstream } => look::standby(self, upstream.as_deref()).await,
             Command::Probe { colour, which } => look::probe(self, colour, &which).await,
+            Command::Pool(args) => pool::pool(self, args).await,
+            Command::Deploy(args) => pool::deploy(self, args).await,
             Command::Roll(args) => roll::roll(self, args).await,
             Command::Target(args) => target::target(self, args).await,
             Command::Maintenance(args) => maintenance::maintenance(self, args).await,

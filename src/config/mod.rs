@@ -11,6 +11,7 @@ pub mod file;
 pub(crate) mod nearest;
 mod numbers;
 pub mod place;
+pub mod pool;
 mod read;
 pub mod schema;
 mod tree;

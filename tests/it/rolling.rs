@@ -1,6 +1,7 @@
 //! Rolling: one target after the other drains and comes back, and targets change at run time.
 
 mod drain;
+mod pools;
 mod ready;
 mod roll;
 

@@ -3,6 +3,10 @@
 use clap::Args;
 use clap::Subcommand;
 
+use crate::cli::args::Manner;
+use crate::cli::args::colour;
+use crate::model::colour::Colour;
+
 /// What `roll --help` ends with.
 pub const ROLL_HELP: &str = "\
 Examples:
@@ -13,6 +17,12 @@ Examples:
 Each target is drained, then the command runs while nothing is in flight there, then it must pass two
 fresh probes. The roll stops at the first that does not come back, leaves that one draining, and says
 how to go on. Meanwhile nobody else can promote or roll the upstream (they get exit code 4).";
+
+/// What `deploy --help` ends with.
+pub const DEPLOY_HELP: &str = "\
+The whole story in one line: the colour that is not live gets these targets, must pass the gate, is made
+live, and the other one drains; the last line is the receipt. If the gate refuses, the colour has its
+former targets again and nothing has changed (exit 1). Of two deploys at once one is told to wait (4).";
 
 /// `target`.
 #[derive(Debug, Subcommand)]
@@ -46,6 +56,55 @@ pub enum Target {
         #[arg(long)]
         force: bool,
     },
+}
+
+/// `pool`.
+#[derive(Debug, Subcommand)]
+pub enum Pool {
+    /// Give the standby colour other targets; kept across restarts, shown as differing from the file
+    Set {
+        /// The colour
+        #[arg(value_parser = colour())]
+        colour: Colour,
+        /// Its targets' addresses
+        #[arg(required = true, value_name = "ADDRESS")]
+        targets: Vec<String>,
+        /// The upstream, if there are several
+        #[arg(long, value_name = "NAME")]
+        upstream: Option<String>,
+        /// Although the colour is live: requests go to the new targets at once, nothing vouches for them
+        #[arg(long)]
+        force: bool,
+    },
+    /// Give the colour the targets of the file again
+    Reset {
+        /// The colour
+        #[arg(value_parser = colour())]
+        colour: Colour,
+        /// The upstream, if there are several
+        #[arg(long, value_name = "NAME")]
+        upstream: Option<String>,
+        /// Although the colour is live
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+/// `deploy`.
+#[derive(Debug, Args)]
+pub struct Deploy {
+    /// A target of the new version; may be repeated
+    #[arg(long = "target", required = true, value_name = "ADDRESS")]
+    pub targets: Vec<String>,
+    /// The upstream, if there are several
+    #[arg(long, value_name = "NAME")]
+    pub upstream: Option<String>,
+    /// How.
+    #[command(flatten)]
+    pub manner: Manner,
+    /// Every target must present this build (health.build_header)
+    #[arg(long, value_name = "ID", conflicts_with = "force")]
+    pub build: Option<String>,
 }
 
 /// `roll`.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::control::command::is_false;
 use crate::model::colour::Colour;
 use crate::model::problem::Problem;
 use crate::model::split::Share;
@@ -118,6 +119,12 @@ pub struct PoolStatus {
     pub tunnels: usize,
     /// In the order of the file.
     pub targets: Vec<TargetStatus>,
+    /// Whether they are not those of the file, but were set at run time.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub overridden: bool,
+    /// Those of the file, where that is so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub file: Vec<String>,
 }
 
 /// One target.

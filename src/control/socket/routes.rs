@@ -53,9 +53,8 @@ pub(super) async fn respond(
     let allowed = match head.uri.path() {
         "/v1/status" | "/v1/events" => Method::GET,
         "/v1/promote" | "/v1/rollback" | "/v1/probe" | "/v1/reload" | "/v1/guard"
-        | "/v1/maintenance" | "/v1/canary" | "/v1/preview" | "/v1/target" | "/v1/roll" => {
-            Method::POST
-        }
+        | "/v1/maintenance" | "/v1/canary" | "/v1/preview" | "/v1/target" | "/v1/roll"
+        | "/v1/pool" => Method::POST,
         path => return answer::problem(&unknown_path(path)),
     };
     if head.method != allowed {
@@ -114,6 +113,7 @@ async fn command(
             let event = Event::Rolling { upstream: rolled.upstream.clone() };
             Ok(answer::lines(held(rolled, event, stopping)))
         }
+        "/v1/pool" => Ok(answer::json(&handle.set_pool(parse(&body)?, caller).await?)),
         "/v1/target" => {
             let events = handle.set_target(parse(&body)?, caller).await?;
             Ok(answer::lines(told(events)))
@@ -163,7 +163,7 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
 fn unknown_path(path: &str) -> Refusal {
     let detail = format!("there is nothing at {path}");
     let unknown = refusal(404, Code::Unknown, "unknown path", detail);
-    let hint = "/v1/status /v1/promote /v1/rollback /v1/guard /v1/probe /v1/canary /v1/preview /v1/maintenance /v1/target /v1/roll /v1/reload /v1/events";
+    let hint = "/v1/status /v1/promote /v1/rollback /v1/guard /v1/probe /v1/canary /v1/preview /v1/maintenance /v1/target /v1/roll /v1/pool /v1/reload /v1/events";
     Refusal { hint: Some(hint.to_owned()), ..unknown }
 }
 

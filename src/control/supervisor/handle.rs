@@ -23,7 +23,9 @@ use crate::control::command::event::Notice;
 use crate::control::command::maintenance::Maintain;
 use crate::control::command::maintenance::Maintained;
 use crate::control::command::status::Status;
+use crate::control::command::target::PoolSet;
 use crate::control::command::target::Roll;
+use crate::control::command::target::SetPool;
 use crate::control::command::target::SetTarget;
 use crate::control::events::Bus;
 use crate::control::gate;
@@ -113,6 +115,7 @@ pub(super) enum Ask {
     Maintain(Maintain, Caller, oneshot::Sender<Result<Maintained, Refusal>>),
     SetTarget(SetTarget, Caller, oneshot::Sender<Result<EventStream, Refusal>>),
     Roll(Roll, Caller, oneshot::Sender<Result<Rolled, Refusal>>),
+    SetPool(SetPool, Caller, oneshot::Sender<Result<PoolSet, Refusal>>),
     Reload(Cause, oneshot::Sender<Result<Reloaded, Refusal>>),
 }
 
@@ -198,6 +201,15 @@ impl Handle {
     /// Unknown names; a promotion that gates, or another roll.
     pub async fn roll(&self, request: Roll, who: Caller) -> Result<Rolled, Refusal> {
         self.ask(|reply| Ask::Roll(request, who, reply)).await
+    }
+
+    /// Gives a colour other targets than the file does, or the file's again.
+    ///
+    /// # Errors
+    ///
+    /// Unknown names, what the file would be refused for, a colour that is live or about to be.
+    pub async fn set_pool(&self, request: SetPool, who: Caller) -> Result<PoolSet, Refusal> {
+        self.ask(|reply| Ask::SetPool(request, who, reply)).await
     }
 
     /// Applies the file, after a gate that may be open. Unchanged, it is applied already: the

@@ -6,6 +6,7 @@ mod guards;
 pub mod handle;
 mod maintenance;
 mod orders;
+mod pools;
 mod preview;
 mod promote;
 pub(crate) mod refusal;
@@ -172,6 +173,10 @@ impl Supervisor {
             }
             Ask::Roll(request, caller, reply) => {
                 let answer = self.roll(&request, caller);
+                drop(reply.send(answer));
+            }
+            Ask::SetPool(request, caller, reply) => {
+                let answer = self.set_pool(&request, caller).await;
                 drop(reply.send(answer));
             }
             Ask::Reload(cause, reply) => self.waiting.push((cause, Some(reply))),

@@ -35,6 +35,7 @@ use crate::control::supervisor::running::ANSWER_EVENTS;
 use crate::control::supervisor::running::Member;
 use crate::control::supervisor::running::Running;
 use crate::control::supervisor::running::ends_canary;
+use crate::control::supervisor::targets;
 use crate::control::supervisor::tasks;
 use crate::control::supervisor::tasks::Serial;
 use crate::control::supervisor::telling;
@@ -50,7 +51,11 @@ impl Supervisor {
         if self.stopping {
             return Err(refusal::stopping());
         }
+        if let Some(targets) = &request.targets {
+            return self.deploy(request, targets, caller).await;
+        }
         let wish = request::promote(request, &self.snapshots.load())?;
+        targets::may_serve(&wish)?;
         self.start(wish, caller).await
     }
 
@@ -64,7 +69,10 @@ impl Supervisor {
             return Err(refusal::stopping());
         }
         match request::rollback(request, &self.snapshots.load())? {
-            Way::Back(wish) => self.start(wish, caller).await,
+            Way::Back(wish) => {
+                targets::may_serve(&wish)?;
+                self.start(wish, caller).await
+            }
             Way::None(reasons) => {
                 // While a first promotion gates, "busy" is the truth: soon there will be a way back.
                 self.may_change(
@@ -117,6 +125,7 @@ impl Supervisor {
             generation,
             last_round: Vec::new(),
             refusal: None,
+            former: wish.former,
             task: None,
             machine: Promotion::new(plan),
         };
@@ -148,7 +157,7 @@ impl Supervisor {
 
     /// One promotion of an upstream at a time while it gates, and none of a guarded colour. A dry run
     /// changes nothing and so is in nobody's way.
-    fn may_start(&self, wish: &Wish) -> Result<(), Refusal> {
+    pub(super) fn may_start(&self, wish: &Wish) -> Result<(), Refusal> {
         let changing = wish.members.iter().filter(|(upstream, colour)| {
             let changes = upstream.live() != Some(*colour) || ends_canary(upstream, *colour);
             changes && !wish.dry_run
@@ -245,7 +254,10 @@ impl Supervisor {
                 running.cut();
                 self.watch(serial, &mut running, until, None, until);
             }
-            Action::End(ending) => return self.end(&mut running, ending),
+            Action::End(ending) => {
+                self.take_targets_back(&running, ending).await;
+                return self.end(&mut running, ending);
+            }
             // `Publish` was answered above, and the machine does not ask for it twice.
             Action::Ignore | Action::Publish => {}
         }

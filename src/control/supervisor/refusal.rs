@@ -103,6 +103,24 @@ pub(super) fn target_drains(upstream: &str, colour: Colour, target: &str) -> Ref
     hinted(refused, format!("`proxyctl target ready {upstream} {target}` first"))
 }
 
+pub(super) fn live(upstream: &str, colour: Colour) -> Refusal {
+    let refused = in_use(format!("{upstream}: {colour} is live: requests would move at once"));
+    hinted(refused, "give the standby colour its targets and promote it: proxyctl deploy")
+}
+
+/// The problems of a list of targets: where the file would have them is no place of this request.
+pub(super) fn bad_targets(problems: &[Problem]) -> Refusal {
+    let all: Vec<&str> = problems
+        .iter()
+        .map(|problem| problem.what.as_str())
+        .collect();
+    let refused = malformed(all.join("\n"));
+    match problems.iter().find_map(|problem| problem.hint.as_ref()) {
+        Some(hint) => hinted(refused, hint),
+        None => refused,
+    }
+}
+
 pub(super) fn busy_promotion(
     upstream: &str,
     colour: Colour,

@@ -11,9 +11,11 @@ use crate::control::command::Rollback;
 use crate::control::command::canary::Canary;
 use crate::control::command::canary::Preview;
 use crate::control::command::event::Reason;
+use crate::control::command::target::SetPool;
 use crate::control::supervisor::refusal;
 use crate::control::supervisor::running::ends_canary;
 use crate::model::colour::Colour;
+use crate::model::orders::Orders;
 use crate::model::snapshot::Snapshot;
 use crate::model::split::Share;
 use crate::model::upstream::Pools;
@@ -39,6 +41,8 @@ pub(super) struct Wish {
     pub(super) canary: Option<Share>,
     /// Good rounds that open the gate; 0: forced.
     pub(super) rounds: u32,
+    /// What was ordered before its colour got other targets, if it did.
+    pub(super) former: Option<Orders>,
 }
 
 /// What a rollback comes to.
@@ -83,6 +87,7 @@ pub(super) fn canary(request: &Canary, snapshot: &Snapshot) -> Result<CanaryWay,
         wait: request.wait,
         build: request.build.clone(),
         dry_run: false,
+        former: None,
         canary: begins.then_some(request.weight),
         rounds: if begins && !request.force { PROMOTE_ROUNDS } else { 0 },
     }))
@@ -141,6 +146,7 @@ pub(super) fn promote(request: &Promote, snapshot: &Snapshot) -> Result<Wish, Re
         build: request.build.clone(),
         dry_run: request.dry_run,
         canary: None,
+        former: None,
         // That the live colour stays needs no proof.
         rounds: if request.force || upstreams.iter().all(|up| ends_canary(up, colour)) {
             0
@@ -156,7 +162,6 @@ pub(super) fn promote(request: &Promote, snapshot: &Snapshot) -> Result<Wish, Re
             (Some(_) | None, _) => {}
         }
     }
-    may_serve(&wish)?;
     Ok(wish)
 }
 
@@ -196,26 +201,10 @@ pub(super) fn rollback(request: &Rollback, snapshot: &Snapshot) -> Result<Way, R
         build: None,
         dry_run: false,
         canary: None,
+        former: None,
         rounds: u32::from(switches && !request.force),
     };
-    may_serve(&wish)?;
     Ok(Way::Back(wish))
-}
-
-/// A colour with a target that drains would serve with less than its gate has vouched for: somebody
-/// has that target in hand. By force it may, but not without a single one.
-fn may_serve(wish: &Wish) -> Result<(), Refusal> {
-    let forced = wish.rounds == 0;
-    for (upstream, colour) in &wish.members {
-        let Some(pool) = upstream.pool(*colour) else { continue };
-        let mut draining = pool.targets.iter().filter(|target| target.is_draining());
-        let none_left = pool.targets.iter().all(|target| target.is_draining());
-        let Some(target) = draining.next().filter(|_| none_left || !forced) else { continue };
-        if upstream.live() != Some(*colour) {
-            return Err(refusal::target_drains(&upstream.name, *colour, &target.name));
-        }
-    }
-    Ok(())
 }
 
 pub(super) fn probe(
@@ -235,6 +224,11 @@ pub(super) fn guard(request: &Guard, snapshot: &Snapshot) -> Result<(Upstream, C
     first
         .map(|upstream| (upstream, colour))
         .ok_or_else(refusal::nothing_promotable)
+}
+
+pub(super) fn pool(request: &SetPool, snapshot: &Snapshot) -> Result<(Upstream, Colour), Refusal> {
+    let (colour, upstream) = (request.colour.clone(), request.upstream.clone());
+    guard(&Guard { colour, upstream }, snapshot)
 }
 
 /// A build can only be asked for where the file says which header names it.

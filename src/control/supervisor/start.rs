@@ -27,6 +27,7 @@ use crate::control::status::Board;
 use crate::control::supervisor::ASKS;
 use crate::control::supervisor::Supervisor;
 use crate::control::supervisor::handle::Handle;
+use crate::control::supervisor::pools;
 use crate::control::supervisor::targets;
 use crate::model::colour::Colour;
 use crate::model::health::Verdict;
@@ -83,6 +84,9 @@ pub async fn build(
     let key = Arc::new(signing::key(&candidate.settings.state_dir));
     let (snapshot, memory) = first_snapshot(&candidate, recovered, workers, &key).await;
     targets::obey(&snapshot);
+    for (at, what, hint) in pools::clashes(&snapshot.settings, &memory) {
+        tracing::error!(at, what, hint, "the file and what was ordered do not go together");
+    }
     let (flips_to, flips) = mpsc::unbounded_channel();
     let probes = metrics.clone();
     let on_probe = move |upstream: &str, colour: &str, target: &str, took: Duration| {

@@ -17,6 +17,7 @@ use crate::control::supervisor::handle::Caller;
 use crate::control::supervisor::handle::EventStream;
 use crate::control::supervisor::refusal;
 use crate::control::supervisor::request;
+use crate::control::supervisor::request::Wish;
 use crate::control::supervisor::running::ANSWER_EVENTS;
 use crate::control::supervisor::target_tasks;
 use crate::control::supervisor::target_tasks::About;
@@ -216,6 +217,22 @@ pub(super) fn obey(snapshot: &Snapshot) {
             }
         }
     }
+}
+
+/// A colour with a target that drains would serve with less than its gate has vouched for: somebody
+/// has that target in hand. By force it may, but not without a single one.
+pub(super) fn may_serve(wish: &Wish) -> Result<(), Refusal> {
+    let forced = wish.rounds == 0;
+    for (upstream, colour) in &wish.members {
+        let Some(pool) = upstream.pool(*colour) else { continue };
+        let mut draining = pool.targets.iter().filter(|target| target.is_draining());
+        let none_left = pool.targets.iter().all(|target| target.is_draining());
+        let Some(target) = draining.next().filter(|_| none_left || !forced) else { continue };
+        if upstream.live() != Some(*colour) {
+            return Err(refusal::target_drains(&upstream.name, *colour, &target.name));
+        }
+    }
+    Ok(())
 }
 
 fn named(request: &SetTarget, snapshot: &Snapshot) -> Result<Named, Refusal> {
