@@ -89,7 +89,7 @@ pub async fn roll(hand: &mut Hand<'_>, args: Args) -> Result<u8, Stopped> {
     say_begin(hand, &plan);
     let mut progress = Progress { plan, done: Vec::new(), cut: false };
     let halted = take_all(hand, &args, &mut progress, &mut held).await?;
-    Ok(finish(hand, &args, &progress, halted))
+    Ok(finish(hand, &args, &progress, halted.as_ref()))
 }
 
 /// The state of the daemon.
@@ -189,10 +189,10 @@ async fn take(
                 progress.cut |= cut;
             }
             Ended::Failed(why) => {
-                failed.push(Failure { target: job.target.clone(), why, drains: true })
+                failed.push(Failure { target: job.target.clone(), why, drains: true });
             }
             Ended::NotBegun(why) => {
-                failed.push(Failure { target: job.target.clone(), why, drains: false })
+                failed.push(Failure { target: job.target.clone(), why, drains: false });
             }
             Ended::LeftDraining => left.push(job.target.clone()),
         }
@@ -272,10 +272,10 @@ fn print_plan(hand: &mut Hand<'_>, plan: &Plan, status: &Status) -> u8 {
 }
 
 /// Says how it ended, what is left to do, and how to go on.
-fn finish(hand: &mut Hand<'_>, args: &Args, progress: &Progress, halted: Option<Halt>) -> u8 {
+fn finish(hand: &mut Hand<'_>, args: &Args, progress: &Progress, halted: Option<&Halt>) -> u8 {
     let Plan { upstream, jobs, .. } = &progress.plan;
     let (all, done) = (words::count(jobs.len(), "target"), progress.done.len());
-    let (code, draining, why) = match &halted {
+    let (code, draining, why) = match halted {
         None => (if progress.cut { CUT } else { DONE }, Vec::new(), String::new()),
         Some(Halt::Failed(failed)) => {
             let drain = failed.iter().filter(|failure| failure.drains);

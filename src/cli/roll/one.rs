@@ -43,7 +43,7 @@ pub struct Course {
 /// What happens on the way.
 pub enum Said {
     /// The daemon said so.
-    Event(Bytes, TargetEvent),
+    Event(Bytes, Box<TargetEvent>),
     /// The command begins: nothing is in flight on the target.
     Runs {
         /// The target.
@@ -168,7 +168,7 @@ impl Course {
         while let Some(said) = answer.line().await.map_err(in_words)? {
             // What cannot be read is an event of a newer daemon.
             let Ok(Event::Target(event)) = serde_json::from_slice(&said) else { continue };
-            self.say(Said::Event(said, event.clone()));
+            self.say(Said::Event(said, Box::new(event.clone())));
             last = Some(event);
         }
         let last = last.filter(|event| event.exit_code().is_some());

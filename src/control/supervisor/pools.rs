@@ -149,7 +149,7 @@ impl Supervisor {
         self.give(upstream, *colour, Some(list), caller).await?;
         let started = match request::promote(request, &self.snapshots.load()) {
             Ok(mut wish) => {
-                wish.former = Some(former.clone());
+                wish.former = Some(Box::new(former.clone()));
                 match targets::may_serve(&wish) {
                     Ok(()) => self.start(wish, caller).await,
                     Err(refused) => Err(refused),

@@ -42,7 +42,7 @@ pub(super) struct Wish {
     /// Good rounds that open the gate; 0: forced.
     pub(super) rounds: u32,
     /// What was ordered before its colour got other targets, if it did.
-    pub(super) former: Option<Orders>,
+    pub(super) former: Option<Box<Orders>>,
 }
 
 /// What a rollback comes to.

@@ -60,7 +60,7 @@ pub(super) struct Running {
     /// Why it is refused, where the supervisor knows better than the gate.
     pub(super) refusal: Option<(Code, Vec<Reason>)>,
     /// What was ordered before its colour got other targets, if it did.
-    pub(super) former: Option<Orders>,
+    pub(super) former: Option<Box<Orders>>,
     /// What it waits for.
     pub(super) task: Option<AbortHandle>,
 }
