@@ -17,6 +17,7 @@ use crate::model::orders::canary::Canary;
 use crate::model::orders::maintenance::Maintenance;
 use crate::model::orders::preview::Preview;
 use crate::model::orders::targets::Drained;
+use crate::model::orders::targets::Former;
 use crate::model::orders::targets::Targets;
 
 /// Everything that is ordered for one upstream. A field of a newer version is left out when it is
@@ -39,6 +40,9 @@ pub struct Orders {
     /// Pools whose targets are not those of the file.
     #[serde(skip_serializing_if = "Targets::is_empty")]
     pub targets: Targets,
+    /// What stood in their place before a promotion that is still gating.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub former: Option<Former>,
 }
 
 /// One order of an upstream, by its name in events and messages.

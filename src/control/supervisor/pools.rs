@@ -43,7 +43,7 @@ impl Supervisor {
         }
         self.may_change(std::iter::once((&*upstream.name, colour)))?;
         let snapshot = self
-            .give(&upstream, colour, request.targets.as_deref(), caller)
+            .give(&upstream, colour, request.targets.as_deref(), caller, false)
             .await?;
         let now = snapshot.upstream(&upstream.name);
         let pool = now.and_then(|upstream| upstream.pool(colour));
@@ -66,6 +66,7 @@ impl Supervisor {
         colour: Colour,
         list: Option<&[String]>,
         caller: Caller,
+        provisional: bool,
     ) -> Result<Arc<Snapshot>, Refusal> {
         let snapshot = self.snapshots.load();
         let name = &upstream.name;
@@ -75,19 +76,14 @@ impl Supervisor {
         }
         let new = self
             .order([&**name], |orders| {
-                match &wanted {
-                    Some(list) => drop(orders.targets.insert(colour, list.clone())),
-                    None => drop(orders.targets.remove(&colour)),
-                }
-                // What is in neither pool cannot be made ready any more; should it come back one day,
-                // nobody would remember that it drains.
-                let written = snapshot.settings.written(name, colour);
-                let stays = orders.targets_of(colour, written);
+                let mut given = orders.clone();
+                given.set_targets(colour, wanted.clone(), false, |_| true);
+                let stays = given.targets_of(colour, snapshot.settings.written(name, colour));
                 let is_there = |address: &Address| {
                     let mut all = stays.iter().chain(&others);
                     all.any(|target| target.address == *address)
                 };
-                orders.drained.retain(is_there);
+                orders.set_targets(colour, wanted.clone(), provisional, is_there);
             })
             .await?;
         let (generation, stands) = (new.generation, wanted.is_some());
@@ -145,51 +141,56 @@ impl Supervisor {
         }
         self.may_start(&wish)?;
         let name = upstream.name.to_string();
-        let former = self.memory.orders.get(&name).cloned().unwrap_or_default();
-        self.give(upstream, *colour, Some(list), caller).await?;
-        let started = match request::promote(request, &self.snapshots.load()) {
-            Ok(mut wish) => {
-                wish.former = Some(Box::new(former.clone()));
-                match targets::may_serve(&wish) {
-                    Ok(()) => self.start(wish, caller).await,
-                    Err(refused) => Err(refused),
-                }
-            }
-            Err(refused) => Err(refused),
-        };
+        self.give(upstream, *colour, Some(list), caller, true)
+            .await?;
+        let started = self.start_deploy(request, caller).await;
         if started.is_err() {
-            self.put_back(&name, *colour, &former).await;
+            self.put_targets_back(&name).await;
         }
         started
     }
 
+    async fn start_deploy(
+        &mut self,
+        request: &Promote,
+        caller: Caller,
+    ) -> Result<EventStream, Refusal> {
+        let mut wish = request::promote(request, &self.snapshots.load())?;
+        targets::may_serve(&wish)?;
+        wish.deploys = true;
+        self.start(wish, caller).await
+    }
+
     /// A promotion that gave its colour other targets has changed nothing: these go again, too.
     pub(super) async fn take_targets_back(&mut self, running: &Running, ending: Ending) {
-        let (Some(former), Some(member)) = (&running.former, running.members.first()) else {
+        if !running.deploys || !matches!(ending, Ending::Refused | Ending::Cancelled) {
             return;
-        };
-        if matches!(ending, Ending::Refused | Ending::Cancelled) {
-            self.put_back(&member.upstream.name, member.colour, former)
-                .await;
+        }
+        for name in running.names() {
+            self.put_targets_back(&name).await;
         }
     }
 
-    async fn put_back(&mut self, upstream: &str, colour: Colour, former: &Orders) {
+    async fn put_targets_back(&mut self, upstream: &str) {
+        let stands = |orders: &Orders| orders.former.is_some();
+        if !self.memory.orders.get(upstream).is_some_and(stands) {
+            return;
+        }
         let put_back = |orders: &mut Orders| {
-            match former.targets.get(&colour) {
-                Some(list) => drop(orders.targets.insert(colour, list.clone())),
-                None => drop(orders.targets.remove(&colour)),
-            }
-            orders.drained.extend(former.drained.iter().cloned());
+            orders.take_targets_back();
         };
         match self.order([upstream], put_back).await {
             Ok(new) => {
                 let generation = new.generation;
-                tracing::info!(upstream, %colour, generation, "the former targets are back");
+                tracing::info!(upstream, generation, "the former targets are back");
             }
             Err(refused) => {
                 let why = refused.detail;
-                tracing::error!(upstream, %colour, why, "the former targets cannot be put back");
+                tracing::error!(
+                    upstream,
+                    why,
+                    "the former targets cannot be put back before a restart"
+                );
             }
         }
     }

@@ -125,7 +125,7 @@ impl Supervisor {
             generation,
             last_round: Vec::new(),
             refusal: None,
-            former: wish.former,
+            deploys: wish.deploys,
             task: None,
             machine: Promotion::new(plan),
         };

@@ -15,7 +15,6 @@ use crate::control::command::target::SetPool;
 use crate::control::supervisor::refusal;
 use crate::control::supervisor::running::ends_canary;
 use crate::model::colour::Colour;
-use crate::model::orders::Orders;
 use crate::model::snapshot::Snapshot;
 use crate::model::split::Share;
 use crate::model::upstream::Pools;
@@ -41,8 +40,8 @@ pub(super) struct Wish {
     pub(super) canary: Option<Share>,
     /// Good rounds that open the gate; 0: forced.
     pub(super) rounds: u32,
-    /// What was ordered before its colour got other targets, if it did.
-    pub(super) former: Option<Box<Orders>>,
+    /// Its colour has got other targets for it, which go again if it comes to nothing.
+    pub(super) deploys: bool,
 }
 
 /// What a rollback comes to.
@@ -87,7 +86,7 @@ pub(super) fn canary(request: &Canary, snapshot: &Snapshot) -> Result<CanaryWay,
         wait: request.wait,
         build: request.build.clone(),
         dry_run: false,
-        former: None,
+        deploys: false,
         canary: begins.then_some(request.weight),
         rounds: if begins && !request.force { PROMOTE_ROUNDS } else { 0 },
     }))
@@ -146,7 +145,7 @@ pub(super) fn promote(request: &Promote, snapshot: &Snapshot) -> Result<Wish, Re
         build: request.build.clone(),
         dry_run: request.dry_run,
         canary: None,
-        former: None,
+        deploys: false,
         // That the live colour stays needs no proof.
         rounds: if request.force || upstreams.iter().all(|up| ends_canary(up, colour)) {
             0
@@ -201,7 +200,7 @@ pub(super) fn rollback(request: &Rollback, snapshot: &Snapshot) -> Result<Way, R
         build: None,
         dry_run: false,
         canary: None,
-        former: None,
+        deploys: false,
         rounds: u32::from(switches && !request.force),
     };
     Ok(Way::Back(wish))

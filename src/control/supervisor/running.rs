@@ -24,7 +24,6 @@ use crate::control::promotion::Purpose;
 use crate::control::supervisor::handle::Caller;
 use crate::control::supervisor::tasks;
 use crate::model::colour::Colour;
-use crate::model::orders::Orders;
 use crate::model::pool::Pool;
 use crate::model::split::Share;
 use crate::model::upstream::Upstream;
@@ -59,8 +58,8 @@ pub(super) struct Running {
     pub(super) last_round: Vec<TargetReport>,
     /// Why it is refused, where the supervisor knows better than the gate.
     pub(super) refusal: Option<(Code, Vec<Reason>)>,
-    /// What was ordered before its colour got other targets, if it did.
-    pub(super) former: Option<Box<Orders>>,
+    /// Its colour has got other targets for it, which go again if it comes to nothing.
+    pub(super) deploys: bool,
     /// What it waits for.
     pub(super) task: Option<AbortHandle>,
 }

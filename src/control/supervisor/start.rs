@@ -162,6 +162,15 @@ async fn first_snapshot(
             }
             generation = state.generation + 1;
             memory = state.memory;
+            for (upstream, orders) in &mut memory.orders {
+                if orders.take_targets_back() {
+                    tracing::warn!(
+                        upstream,
+                        "a deploy had not come to its switch: the former targets are back"
+                    );
+                }
+            }
+            memory.orders.retain(|_, orders| !orders.is_empty());
         }
         Recovered::Damaged { warning } => {
             tracing::error!(

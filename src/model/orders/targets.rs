@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+use serde::Deserialize;
+use serde::Serialize;
+
 use crate::model::colour::Colour;
 use crate::model::orders::Orders;
 use crate::model::settings::TargetSettings;
@@ -14,7 +17,53 @@ pub type Drained = BTreeSet<Address>;
 /// The targets of a colour, instead of those of the file.
 pub type Targets = BTreeMap<Colour, Vec<Address>>;
 
+/// What was ordered before a promotion gave its colour other targets: it is put back unless the
+/// promotion comes to its switch, even by the next start of a daemon that was killed meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Former {
+    /// The colour.
+    pub colour: Colour,
+    /// Its list; `None`: that of the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub targets: Option<Vec<Address>>,
+    /// What drained.
+    #[serde(default, skip_serializing_if = "Drained::is_empty")]
+    pub drained: Drained,
+}
+
 impl Orders {
+    /// Gives a colour this list (`None`: that of the file), for good or until it is known what becomes
+    /// of a promotion. What is in neither pool then drains no longer: nobody could make it ready, and
+    /// should it come back one day, nobody would remember.
+    pub fn set_targets(
+        &mut self,
+        colour: Colour,
+        list: Option<Vec<Address>>,
+        provisional: bool,
+        is_there: impl Fn(&Address) -> bool,
+    ) {
+        let targets = self.targets.get(&colour).cloned();
+        let former = Former { colour, targets, drained: self.drained.clone() };
+        self.former = provisional.then_some(former);
+        self.put(colour, list);
+        self.drained.retain(is_there);
+    }
+
+    /// Puts back what a promotion that came to nothing had changed; whether there was something.
+    pub fn take_targets_back(&mut self) -> bool {
+        let Some(former) = self.former.take() else { return false };
+        self.put(former.colour, former.targets);
+        self.drained.extend(former.drained);
+        true
+    }
+
+    fn put(&mut self, colour: Colour, list: Option<Vec<Address>>) {
+        match list {
+            Some(list) => drop(self.targets.insert(colour, list)),
+            None => drop(self.targets.remove(&colour)),
+        }
+    }
+
     /// The targets of a colour, which the file lists as `written`.
     #[must_use]
     pub fn targets_of(&self, colour: Colour, written: &[TargetSettings]) -> Vec<TargetSettings> {
@@ -35,7 +84,8 @@ impl Orders {
     /// targets comes from, is no matter of theirs.
     #[must_use]
     pub fn leave_requests_alone(&self) -> bool {
-        let others = Self { drained: Drained::new(), targets: Targets::new(), ..self.clone() };
+        let (drained, targets, former) = (Drained::new(), Targets::new(), None);
+        let others = Self { drained, targets, former, ..self.clone() };
         others.is_empty()
     }
 }
@@ -59,6 +109,24 @@ mod tests {
         let expected = [target("10.0.0.9:80", 1), target("10.0.0.1:80", 3)];
         assert_eq!(orders.targets_of(Colour::Green, &written), expected);
         assert_eq!(orders.targets_of(Colour::Blue, &written), written);
+    }
+
+    #[test]
+    fn what_a_promotion_changed_for_nothing_is_put_back_to_the_letter() {
+        let [old, new, gone]: [Address; 3] =
+            ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"].map(|text| text.parse().unwrap());
+        let mut orders = Orders::default();
+        orders.drained.extend([old.clone(), gone]);
+        let before = orders.clone();
+        orders.set_targets(Colour::Green, Some(vec![new.clone()]), true, |it| *it == old);
+        assert_eq!(orders.drained.iter().collect::<Vec<_>>(), [&old]);
+        assert_eq!(orders.targets[&Colour::Green], [new]);
+        assert!(orders.leave_requests_alone());
+        let written = serde_json::to_string(&orders).unwrap();
+        let mut read: Orders = serde_json::from_str(&written).unwrap();
+        assert!(read.take_targets_back());
+        assert_eq!(read, before);
+        assert!(!read.take_targets_back());
     }
 
     #[test]

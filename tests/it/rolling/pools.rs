@@ -239,27 +239,35 @@ fn of_two_deploys_at_once_one_is_told_that_it_is_busy_and_nothing_is_mixed() {
 }
 
 #[test]
-fn killed_between_the_targets_and_the_switch_it_restarts_as_it_was_with_the_list_that_was_ordered()
-{
+fn killed_between_the_targets_and_the_switch_it_restarts_as_it_was_before() {
     let (_blue, _green, mut proxy) = app();
-    let new = Origin::start("green-9");
+    let [kept, new] = [Origin::start("green-8"), Origin::start("green-9")];
+    // By hand: what was ordered stands, and was never live.
     proxy
-        .ctl(["pool", "set", "green", &address(&new)])
+        .ctl(["pool", "set", "green", &address(&kept)])
         .expect(0);
     proxy.kill9();
     proxy.start_again();
     assert_eq!((proxy.live(), proxy.colour()), ("blue".to_owned(), "blue".to_owned()));
-    assert_eq!(pool(&proxy, "green"), (vec![address(&new)], true));
+    let before = (vec![address(&kept)], true);
+    assert_eq!(pool(&proxy, "green"), before);
+    // In the middle of a deploy: as if it had never begun.
     new.health(Health::Status(503));
     let arguments = ["deploy", "--target", &address(&new), "--gate-timeout", "60s", "--json"];
     let mut deploy = proxy.ctl_start(arguments);
     deploy.event("gating");
+    assert_eq!(pool(&proxy, "green").0, [address(&new)]);
     proxy.kill9();
     deploy.finish().expect(7);
     proxy.start_again();
     assert_eq!((proxy.live(), proxy.colour()), ("blue".to_owned(), "blue".to_owned()));
+    assert_eq!(pool(&proxy, "green"), before);
+    // And after the switch: as it was made.
     new.health(Health::Status(200));
     proxy.ctl(["deploy", "--target", &address(&new)]).expect(0);
+    proxy.kill9();
+    proxy.start_again();
+    assert_eq!(pool(&proxy, "green"), (vec![address(&new)], true));
     assert_eq!(proxy.http().get("/").expect(200).origin(), "green-9");
 }
 

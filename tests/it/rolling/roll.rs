@@ -206,8 +206,8 @@ fn a_roll_that_is_killed_lets_go_and_leaves_its_target_draining() {
     let roll = proxy.ctl_start(["roll", "app", "--exec", &command]);
     work.wait_for(&blue[0]);
     roll.signal(Signal::KILL);
-    roll.finish();
     work.end(&blue[0], 0);
+    roll.finish();
     assert_eq!(target(&proxy, &blue[0])["admin"], "draining");
     let ready = ["target", "ready", "app", &blue[0].address.to_string()];
     proxy.ctl(ready).expect(0);
