@@ -143,56 +143,72 @@ async fn wait_for_empty(about: &About, until: Instant) {
     }
 }
 
+/// What the fresh probes of one target have said.
+#[derive(Debug, Default)]
+struct Probed {
+    probes: u32,
+    failed: u32,
+    last_failure: Option<String>,
+}
+
 /// Probes a target freshly until two answers in a row are good, or the deadline comes.
 pub(super) async fn vouch(about: About, upstream: Upstream, deadline: Instant) -> Done {
-    let asking = timeout_at(deadline, ask(&about, &upstream, deadline));
+    let mut probed = Probed::default();
     let gone = async {
         match &about.answer {
             Some(answer) => answer.closed().await,
             None => std::future::pending().await,
         }
     };
-    let vouched = tokio::select! {
+    let passed = tokio::select! {
         biased;
-        () = gone => Vouched::Gone,
-        asked = asking => match asked {
-            Ok(vouched) => vouched,
-            Err(_elapsed) => Vouched::Bad(late(&about, None)),
-        },
+        () = gone => None,
+        asked = timeout_at(deadline, ask(&about, &upstream, deadline, &mut probed)) => {
+            Some(asked.unwrap_or(false))
+        }
+    };
+    let vouched = match passed {
+        Some(true) => Vouched::Good,
+        Some(false) => Vouched::Bad(probed.in_words(&about.target)),
+        None => Vouched::Gone,
     };
     Done::TargetVouched(Box::new((about, vouched)))
 }
 
-async fn ask(about: &About, upstream: &Upstream, deadline: Instant) -> Vouched {
-    let (mut probes, mut failed, mut good_in_a_row) = (0_u32, 0_u32, 0);
-    let mut last_failure = None;
+/// Whether two good ones in a row came in time.
+async fn ask(about: &About, upstream: &Upstream, deadline: Instant, probed: &mut Probed) -> bool {
+    let mut good_in_a_row = 0;
     loop {
         let asked = gate::ask_one(upstream, &about.target).await;
         let probe = gate::reports(std::slice::from_ref(&asked)).pop();
         about.tell(TargetEvent { probe, ..about.event(TargetPhase::Gating) });
-        probes += 1;
+        probed.probes += 1;
         let outcome = asked.record.outcome;
         if outcome.is_good() {
             good_in_a_row += 1;
         } else {
-            (good_in_a_row, failed) = (0, failed + 1);
-            last_failure = Some(in_words(&outcome));
+            good_in_a_row = 0;
+            probed.failed += 1;
+            probed.last_failure = Some(in_words(&outcome));
         }
         if good_in_a_row >= GOOD_IN_A_ROW {
-            return Vouched::Good;
+            return true;
         }
         let next = Instant::now() + upstream.health.interval;
         if next >= deadline {
-            let failure = last_failure.map(|what| format!("{what} ({failed} of {probes} probes)"));
-            return Vouched::Bad(late(about, failure));
+            return false;
         }
         sleep_until(next).await;
     }
 }
 
-fn late(about: &About, failure: Option<String>) -> String {
-    let why = failure.unwrap_or_else(|| {
-        "had not passed two fresh probes when the gate's time was over".to_owned()
-    });
-    format!("{} {why}", about.target.name)
+impl Probed {
+    fn in_words(self, target: &Target) -> String {
+        let Self { probes, failed, last_failure } = self;
+        let why = last_failure.map_or_else(
+            || "had not passed two fresh probes when the gate's time was over".to_owned(),
+            |what| format!("{what} ({failed} of {probes} probes)"),
+        );
+        format!("{} {why}", target.name)
+    }
 }

@@ -64,16 +64,20 @@ impl Exchange {
         pool || self.in_use.borrow().as_ref().is_some_and(TargetUse::is_cut)
     }
 
-    /// Gives back what it holds of its target and of its pool; counted where it was cut.
+    /// Gives back what it holds of its target and of its pool. A cut is counted once: for the pool, or
+    /// else for the target.
     pub(super) fn give_back(&self, fault: Fault) {
-        let cut = fault == Fault::Cut;
-        if let Some(in_use) = self.in_use.take()
-            && let Some(uses) = in_use.uses().filter(|uses| cut && uses.is_cut())
-        {
-            uses.count_cut(self.status.get() == SWITCHING_PROTOCOLS);
+        let (in_use, lease) = (self.in_use.take(), self.lease.take());
+        if fault != Fault::Cut {
+            return;
         }
-        if let Some(lease) = self.lease.take() {
-            if cut { lease.end_as_cut() } else { drop(lease) }
+        match lease.filter(|lease| lease.holder().leases().is_cut()) {
+            Some(lease) => lease.end_as_cut(),
+            None => {
+                if let Some(uses) = in_use.as_ref().and_then(TargetUse::uses) {
+                    uses.count_cut(self.status.get() == SWITCHING_PROTOCOLS);
+                }
+            }
         }
     }
 }

@@ -120,8 +120,12 @@ fn idle_connections_to_a_target_that_drains_are_closed() {
 #[test]
 fn a_restart_and_a_reload_in_the_middle_leave_it_draining() {
     let (blue, _green, mut proxy) = fleet();
-    let one = blue[0].address.to_string();
+    let [one, two] = [&blue[0], &blue[1]].map(|origin| origin.address.to_string());
+    proxy.ctl(["target", "drain", "app", &two]).expect(0);
+    let clients = waiting(&proxy, &blue[0], 2);
+    proxy.ctl(["target", "ready", "app", &two]).expect(0);
     proxy.ctl(["target", "drain", "app", &one]).expect(0);
+    assert_eq!(target(&proxy, &blue[0])["in_flight"], 2);
     proxy.rewrite_config(&json!({ "timeouts": { "connect": "2s" } }));
     proxy.ctl(["reload"]).expect(0);
     assert_eq!(target(&proxy, &blue[0])["admin"], "draining");
@@ -129,9 +133,11 @@ fn a_restart_and_a_reload_in_the_middle_leave_it_draining() {
     proxy.rewrite_config(&json!({ "upstreams": { "app": { "blue": weighted } } }));
     proxy.ctl(["reload"]).expect(0);
     assert_eq!(target(&proxy, &blue[0])["admin"], "draining", "a target made anew, too");
-    proxy.restart();
     proxy.kill9();
+    drop(clients);
     proxy.start_again();
+    assert_eq!(target(&proxy, &blue[0])["admin"], "draining");
+    proxy.restart();
     assert_eq!(target(&proxy, &blue[0])["admin"], "draining");
     let labels = [("target", one.as_str())];
     assert_eq!(proxy.metrics().value("proxy_target_draining", &labels), 1.0);

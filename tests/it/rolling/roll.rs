@@ -282,9 +282,13 @@ fn several_at_a_time_are_drained_together() {
     let blue: Vec<Origin> = (1..=3)
         .map(|at| Origin::start(&format!("blue-{at}")))
         .collect();
-    let green = Origin::start("green-1");
-    let all: Vec<&Origin> = blue.iter().collect();
-    let proxy = Proxy::setup().blue(&all).green(&[&green]).start();
+    let list: Vec<String> = blue
+        .iter()
+        .map(|origin| origin.address.to_string())
+        .collect();
+    // Without colours: what is rolled is the only pool.
+    let plain = json!({ "upstreams": { "app": { "promotion": null, "targets": list } } });
+    let proxy = Proxy::setup().with(&plain).start();
     let work = Work::at(&proxy);
     let command = work.command();
     let roll = proxy.ctl_start(["roll", "app", "--exec", &command, "--parallel", "2"]);
