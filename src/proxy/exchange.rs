@@ -269,7 +269,10 @@ impl Exchange {
         }
         self.fail(fault);
         self.rest();
-        self.give_back(fault);
+        self.leave_target(fault);
+        if let Some(lease) = self.lease.take() {
+            if fault == Fault::Cut { lease.end_as_cut() } else { drop(lease) }
+        }
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }

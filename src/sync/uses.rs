@@ -19,7 +19,6 @@ use std::sync::atomic::AtomicUsize;
 #[cfg(not(loom_model))]
 use std::sync::atomic::Ordering;
 
-use crate::sync::lease::CutCount;
 use crate::sync::striped::Striped;
 
 /// What is in flight on one target, and whether it takes more.
@@ -30,6 +29,15 @@ pub struct Uses {
     cut: AtomicBool,
     cut_requests: AtomicUsize,
     cut_tunnels: AtomicUsize,
+}
+
+/// What a drain had to end by force.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Requests that were not tunnels.
+    pub requests: usize,
+    /// WebSockets and other upgraded connections.
+    pub tunnels: usize,
 }
 
 impl Uses {
@@ -103,11 +111,11 @@ impl Uses {
 
     /// What the cut has ended so far.
     #[must_use]
-    pub fn cut_count(&self) -> CutCount {
+    pub fn cut_count(&self) -> Ended {
         if !self.is_cut() {
-            return CutCount::default();
+            return Ended::default();
         }
-        CutCount {
+        Ended {
             requests: self.cut_requests.load(Ordering::Acquire),
             tunnels: self.cut_tunnels.load(Ordering::Acquire),
         }
@@ -154,12 +162,12 @@ mod tests {
         let uses = Uses::new(1);
         uses.drain();
         uses.count_cut(false);
-        assert_eq!(uses.cut_count(), CutCount::default(), "nothing was to be cut yet");
+        assert_eq!(uses.cut_count(), Ended::default(), "nothing was to be cut yet");
         uses.cut();
         uses.count_cut(false);
         uses.count_cut(true);
         uses.cut();
-        assert_eq!(uses.cut_count(), CutCount { requests: 1, tunnels: 1 });
+        assert_eq!(uses.cut_count(), Ended { requests: 1, tunnels: 1 });
         uses.make_ready();
         assert!(!uses.is_cut());
     }

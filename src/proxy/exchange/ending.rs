@@ -41,7 +41,12 @@ impl Exchange {
 
 impl Watched for Exchange {
     fn tick(&self, now: Instant) -> Option<Instant> {
-        if self.is_cut() || self.worker.stage.get() == Stage::Now {
+        let cut = self
+            .lease
+            .borrow()
+            .as_ref()
+            .is_some_and(|lease| lease.holder().leases().is_cut());
+        if cut || self.is_target_cut() || self.worker.stage.get() == Stage::Now {
             self.end(Fault::Cut);
             self.reset_stream();
         } else if self.waiting_until.get().is_some_and(|at| at <= now) {

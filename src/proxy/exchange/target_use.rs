@@ -55,29 +55,20 @@ impl Exchange {
         true
     }
 
-    /// Whether a drain, of its pool or of its target alone, has come to its deadline.
-    pub(super) fn is_cut(&self) -> bool {
-        let lease = self.lease.borrow();
-        let pool = lease
-            .as_ref()
-            .is_some_and(|lease| lease.holder().leases().is_cut());
-        pool || self.in_use.borrow().as_ref().is_some_and(TargetUse::is_cut)
+    /// Whether the drain of its target alone has come to its deadline.
+    pub(super) fn is_target_cut(&self) -> bool {
+        self.in_use.borrow().as_ref().is_some_and(TargetUse::is_cut)
     }
 
-    /// Gives back what it holds of its target and of its pool. A cut is counted once: for the pool, or
-    /// else for the target.
-    pub(super) fn give_back(&self, fault: Fault) {
-        let (in_use, lease) = (self.in_use.take(), self.lease.take());
-        if fault != Fault::Cut {
-            return;
-        }
-        match lease.filter(|lease| lease.holder().leases().is_cut()) {
-            Some(lease) => lease.end_as_cut(),
-            None => {
-                if let Some(uses) = in_use.as_ref().and_then(TargetUse::uses) {
-                    uses.count_cut(self.status.get() == SWITCHING_PROTOCOLS);
-                }
-            }
+    /// Its target works on it no longer. A cut is counted once: for the pool, or else for the target.
+    pub(super) fn leave_target(&self, fault: Fault) {
+        let Some(in_use) = self.in_use.take().filter(|_| fault == Fault::Cut) else { return };
+        let lease = self.lease.borrow();
+        let of_pool = lease
+            .as_ref()
+            .is_some_and(|lease| lease.holder().leases().is_cut());
+        if let Some(uses) = in_use.uses().filter(|_| !of_pool) {
+            uses.count_cut(self.status.get() == SWITCHING_PROTOCOLS);
         }
     }
 }
