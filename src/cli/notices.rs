@@ -41,7 +41,7 @@ pub fn of_target(event: &TargetEvent) -> (Tone, String) {
             let cut = event.receipt.as_ref().map(|receipt| receipt.cut);
             let cut = cut.unwrap_or_default();
             let cut = cut.requests + cut.tunnels;
-            (Tone::Warn, format!("is drained: {cut} cut at the deadline, {in_flight} left"))
+            (Tone::Warn, format!("came to its deadline: {cut} cut, {in_flight} left"))
         }
         TargetPhase::TakenBack => {
             (Tone::Warn, "was made ready while it drained: not safe to restart".to_owned())
@@ -156,6 +156,27 @@ mod tests {
                 "refused: a; b",
             ),
             (r#""event":"guarded","upstream":"app","colour":"blue""#, "app: blue is guarded"),
+            (r#""event":"rolling","upstream":"app""#, "app: a roll begins"),
+            (
+                r#""event":"target","upstream":"f","target":"t:1","phase":"draining","in_flight":2"#,
+                "f: t:1 drains: 2 in flight",
+            ),
+            (
+                r#""event":"target","upstream":"f","colour":"blue","target":"t:1","phase":"cut","in_flight":1,"receipt":{"target":"t:1","generation":1,"seconds":1.5,"in_flight":1,"cut":{"requests":2,"tunnels":1},"safe_to_restart":false}"#,
+                "f: blue t:1 came to its deadline: 3 cut, 1 left",
+            ),
+            (
+                r#""event":"target","upstream":"f","target":"t:1","phase":"gating","in_flight":0,"probe":{"upstream":"f","address":"t:1","outcome":"503","passed":false,"latency_ms":1.0}"#,
+                "f: t:1 answered 503, still draining",
+            ),
+            (
+                r#""event":"target","upstream":"f","target":"t:1","phase":"refused","in_flight":0,"reasons":["t:1 answered 503 (3 of 3 probes)"]"#,
+                "f: t:1 goes on draining: t:1 answered 503 (3 of 3 probes)",
+            ),
+            (
+                r#""event":"target","upstream":"f","target":"t:1","phase":"ready","in_flight":0"#,
+                "f: t:1 is ready",
+            ),
             (
                 r#""event":"ejection","upstream":"f","target":"t:1","ejected":true,"until":"T""#,
                 "f: t:1 is ejected until T: requests fail on it",

@@ -61,8 +61,8 @@ enum Halt {
     TooFew(String),
     /// Ctrl-C, or a job that was aborted; with what was left draining by it.
     Interrupted(Caught, Vec<String>),
-    /// The daemon does not hold the upstream any more.
-    LetGo,
+    /// The daemon does not hold the upstream any more, or does not answer.
+    LetGo(String),
 }
 
 /// `roll`.
@@ -124,13 +124,18 @@ async fn take_all(
 ) -> Result<Option<Halt>, Stopped> {
     let jobs = progress.plan.jobs.clone();
     for batch in jobs.chunks(progress.plan.parallel.max(1)) {
-        let status = state(hand).await?;
+        let status = match state(hand).await {
+            Err(Stopped::Lost(lost)) => return Ok(Some(Halt::LetGo(lost.to_string()))),
+            status => status?,
+        };
         if let Some(why) = progress.plan.forbids(batch, &status) {
             return Ok(Some(Halt::TooFew(why)));
         }
-        let halted = take(hand, args, progress, held, batch).await;
-        if halted.is_some() {
-            return Ok(halted);
+        match take(hand, args, progress, held, batch).await {
+            // Who stops after the last one has done all.
+            Some(Halt::Interrupted(..) | Halt::LetGo(_)) if progress.done.len() == jobs.len() => {}
+            None => {}
+            halted => return Ok(halted),
         }
     }
     Ok(None)
@@ -200,7 +205,10 @@ async fn take(
     match caught {
         _ if !failed.is_empty() => Some(Halt::Failed(failed)),
         Some(caught) => Some(Halt::Interrupted(caught, left)),
-        None if !is_held => Some(Halt::LetGo),
+        None if !is_held => {
+            let why = "the daemon restarts or stops: promotions are no longer held off";
+            Some(Halt::LetGo(why.to_owned()))
+        }
         None => None,
     }
 }
@@ -287,9 +295,7 @@ fn finish(hand: &mut Hand<'_>, args: &Args, progress: &Progress, halted: Option<
         Some(Halt::Interrupted(caught, left)) => {
             (caught.exit_code(), left.clone(), "interrupted".to_owned())
         }
-        Some(Halt::LetGo) => {
-            (NO_DAEMON, Vec::new(), "the daemon does not hold promotions off any more".to_owned())
-        }
+        Some(Halt::LetGo(why)) => (NO_DAEMON, Vec::new(), why.clone()),
     };
     let is_left =
         |job: &&Job| !progress.done.contains(&job.target) && !draining.contains(&job.target);

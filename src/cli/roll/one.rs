@@ -68,6 +68,14 @@ pub enum Ended {
     LeftDraining,
 }
 
+/// Why an order came to nothing.
+enum Failed {
+    /// The daemon would not begin.
+    Refused(String),
+    /// It went away; the order may stand.
+    Broken(String),
+}
+
 impl Course {
     /// Runs it to its end.
     pub async fn run(mut self) -> Ended {
@@ -101,7 +109,10 @@ impl Course {
         let told = tokio::select! {
             biased;
             _told = stopped.wait_for(|stopped| *stopped) => return Ok(None),
-            last = self.order(&request) => last.map_err(Ended::NotBegun)?,
+            last = self.order(&request) => last.map_err(|failed| match failed {
+                Failed::Refused(why) => Ended::NotBegun(why),
+                Failed::Broken(why) => Ended::Failed(why),
+            })?,
         };
         let safe = told
             .receipt
@@ -155,24 +166,27 @@ impl Course {
             gate_timeout: self.gate_timeout.clone(),
             ..SetTarget::default()
         };
-        let told = self.order(&request).await?;
+        let told = self.order(&request).await.map_err(|failed| match failed {
+            Failed::Refused(why) | Failed::Broken(why) => why,
+        })?;
         if told.phase == TargetPhase::Ready { Ok(()) } else { Err(told.reasons.join("; ")) }
     }
 
     /// Asks the daemon, tells what it says, and returns its last word.
-    async fn order(&self, request: &SetTarget) -> Result<TargetEvent, String> {
-        let in_words = |lost: Lost| lost.to_string();
+    async fn order(&self, request: &SetTarget) -> Result<TargetEvent, Failed> {
+        let broken = |lost: Lost| Failed::Broken(lost.to_string());
         let answer = self.client.post("/v1/target", request).await;
-        let mut answer = accepted(answer.map_err(in_words)?).await?;
+        let mut answer = accepted(answer.map_err(broken)?).await?;
         let mut last = None;
-        while let Some(said) = answer.line().await.map_err(in_words)? {
+        while let Some(said) = answer.line().await.map_err(broken)? {
             // What cannot be read is an event of a newer daemon.
             let Ok(Event::Target(event)) = serde_json::from_slice(&said) else { continue };
             self.say(Said::Event(said, Box::new(event.clone())));
             last = Some(event);
         }
         let last = last.filter(|event| event.exit_code().is_some());
-        last.ok_or_else(|| format!("{}: the daemon said no more", self.job.target))
+        let no_more = || format!("{}: the daemon said no more", self.job.target);
+        last.ok_or_else(|| Failed::Broken(no_more()))
     }
 
     fn say(&self, said: Said) {
@@ -181,14 +195,16 @@ impl Course {
     }
 }
 
-async fn accepted(answer: Answer) -> Result<Answer, String> {
+async fn accepted(answer: Answer) -> Result<Answer, Failed> {
     if answer.status().is_success() {
         return Ok(answer);
     }
     let status = answer.status();
-    let body = answer.whole().await.map_err(|lost| lost.to_string())?;
+    let body = answer.whole().await;
+    let body = body.map_err(|lost| Failed::Broken(lost.to_string()))?;
     let refusal = serde_json::from_slice::<Refusal>(&body);
-    Err(refusal.map_or_else(|_| format!("the daemon answered {status}"), |refusal| refusal.detail))
+    let why = refusal.map_or_else(|_| format!("the daemon answered {status}"), |it| it.detail);
+    Err(Failed::Refused(why))
 }
 
 fn how(status: ExitStatus) -> String {

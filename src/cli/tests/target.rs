@@ -102,6 +102,14 @@ async fn a_roll_whose_daemon_will_not_drain_leaves_nothing_draining() {
 }
 
 #[tokio::test]
+async fn a_roll_whose_daemon_goes_away_says_what_may_be_left_draining() {
+    let fake = daemon(Reply::Broken(lines(&[DRAINING])));
+    let ran = run(fake.socket(), &ROLL, quiet()).await;
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("left draining: a:1; not begun: b:1"), "{ran:?}");
+}
+
+#[tokio::test]
 async fn a_roll_that_is_not_let_begin_asks_for_nothing_else() {
     let busy = ("POST /v1/roll", problem(409, "busy", "a promotion of green is gating"));
     let mut fake = Fake::new(&[status(), busy]);

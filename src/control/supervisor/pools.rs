@@ -183,6 +183,11 @@ impl Supervisor {
             Ok(new) => {
                 let generation = new.generation;
                 tracing::info!(upstream, generation, "the former targets are back");
+                let orders = new.upstream(upstream).map(|upstream| &upstream.orders);
+                let stands = orders.is_some_and(|orders| !orders.targets.is_empty());
+                let (upstream, order, until) = (upstream.to_owned(), Order::Targets, None);
+                self.bus
+                    .tell(Event::Ordered { upstream, order, stands, until, generation });
             }
             Err(refused) => {
                 let why = refused.detail;
