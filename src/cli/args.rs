@@ -3,6 +3,7 @@
 pub mod canary;
 pub mod maintenance;
 pub mod pause;
+pub mod target;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -121,6 +122,18 @@ pub enum Command {
         #[command(flatten)]
         which: Which,
     },
+    /// Drain one target, or make it ready again
+    #[command(subcommand)]
+    Target(target::Target),
+    /// Restart the targets of an upstream one after the other, without losing a request
+    #[command(after_help = target::ROLL_HELP)]
+    Roll(target::Roll),
+    /// Set the targets of a colour at run time
+    #[command(subcommand)]
+    Pool(target::Pool),
+    /// Give the standby colour new targets and make it live: gate, switch, drain, receipt
+    #[command(after_help = target::DEPLOY_HELP)]
+    Deploy(target::Deploy),
     /// Tell clients that an application is being maintained, or let them in again
     #[command(subcommand)]
     Maintenance(maintenance::Maintenance),
@@ -236,7 +249,7 @@ fn colour() -> impl TypedValueParser<Value = Colour> {
         .try_map(|word| word.parse::<Colour>())
 }
 
-fn on_fail() -> impl TypedValueParser<Value = OnFail> {
+pub(super) fn on_fail() -> impl TypedValueParser<Value = OnFail> {
     PossibleValuesParser::new(OnFail::ALL.map(OnFail::as_str))
         .try_map(|word| word.parse::<OnFail>())
 }

@@ -101,7 +101,7 @@ pub async fn standby(hand: &mut Hand<'_>, upstream: Option<&str>) -> Result<u8, 
 }
 
 /// The upstream that is meant and its standby colour, or what is wrong and a hint.
-fn standby_of(
+pub(super) fn standby_of(
     status: &Status,
     upstream: Option<&str>,
 ) -> Result<(String, Colour), (String, String)> {

@@ -8,12 +8,15 @@ pub mod look;
 pub mod maintenance;
 pub mod notices;
 pub mod pause;
+pub mod pool;
 pub mod promote;
+pub mod roll;
 pub mod run;
 pub mod screen;
 pub mod show;
 pub mod signals;
 pub mod story;
+pub mod target;
 pub mod verdict;
 pub mod words;
 

@@ -7,6 +7,8 @@ use crate::cli::verdict;
 use crate::cli::words;
 use crate::control::command::event::Event;
 use crate::control::command::event::Notice;
+use crate::control::command::target::TargetEvent;
+use crate::control::command::target::TargetPhase;
 use crate::model::problem::Problem;
 
 /// One line of `events`: when, whose, what.
@@ -23,6 +25,41 @@ pub fn notice(notice: &Notice) -> Line {
     let (tone, text) = happened(&notice.event);
     told.push(span(tone, text));
     told
+}
+
+/// What happened to a target by an order.
+#[must_use]
+pub fn of_target(event: &TargetEvent) -> (Tone, String) {
+    let TargetEvent { upstream, target, in_flight, .. } = event;
+    let pool = event
+        .colour
+        .map(|colour| format!(" {colour}"))
+        .unwrap_or_default();
+    let (tone, what) = match event.phase {
+        TargetPhase::Draining => (Tone::Plain, format!("drains: {in_flight} in flight")),
+        TargetPhase::Drained => (Tone::Good, "is drained: safe to restart".to_owned()),
+        TargetPhase::Cut => {
+            let cut = event.receipt.as_ref().map(|receipt| receipt.cut);
+            let cut = cut.unwrap_or_default();
+            let cut = cut.requests + cut.tunnels;
+            (Tone::Warn, format!("came to its deadline: {cut} cut, {in_flight} left"))
+        }
+        TargetPhase::TakenBack => {
+            (Tone::Warn, "was made ready while it drained: not safe to restart".to_owned())
+        }
+        TargetPhase::Gating => {
+            let outcome = event
+                .probe
+                .as_ref()
+                .map(|probe| words::outcome(&probe.outcome));
+            (Tone::Plain, format!("{}, still draining", outcome.unwrap_or_default()))
+        }
+        TargetPhase::Ready => (Tone::Good, "is ready".to_owned()),
+        TargetPhase::Refused | TargetPhase::NotDurable => {
+            (Tone::Bad, format!("goes on draining: {}", event.reasons.join("; ")))
+        }
+    };
+    (tone, format!("{upstream}:{pool} {target} {what}"))
 }
 
 fn happened(event: &Event) -> (Tone, String) {
@@ -88,6 +125,8 @@ fn happened(event: &Event) -> (Tone, String) {
         Event::Canary { colour, weight, generation } => {
             (Tone::Good, words::canary(*colour, *weight, *generation))
         }
+        Event::Target(target) => of_target(target),
+        Event::Rolling { upstream } => (Tone::Plain, format!("{upstream}: a roll begins")),
         Event::Reload { applied: true, generation, .. } => {
             (Tone::Good, format!("configuration applied, generation {generation}"))
         }
@@ -121,6 +160,27 @@ mod tests {
                 "refused: a; b",
             ),
             (r#""event":"guarded","upstream":"app","colour":"blue""#, "app: blue is guarded"),
+            (r#""event":"rolling","upstream":"app""#, "app: a roll begins"),
+            (
+                r#""event":"target","upstream":"f","target":"t:1","phase":"draining","in_flight":2"#,
+                "f: t:1 drains: 2 in flight",
+            ),
+            (
+                r#""event":"target","upstream":"f","colour":"blue","target":"t:1","phase":"cut","in_flight":1,"receipt":{"target":"t:1","generation":1,"seconds":1.5,"in_flight":1,"cut":{"requests":2,"tunnels":1},"safe_to_restart":false}"#,
+                "f: blue t:1 came to its deadline: 3 cut, 1 left",
+            ),
+            (
+                r#""event":"target","upstream":"f","target":"t:1","phase":"gating","in_flight":0,"probe":{"upstream":"f","address":"t:1","outcome":"503","passed":false,"latency_ms":1.0}"#,
+                "f: t:1 answered 503, still draining",
+            ),
+            (
+                r#""event":"target","upstream":"f","target":"t:1","phase":"refused","in_flight":0,"reasons":["t:1 answered 503 (3 of 3 probes)"]"#,
+                "f: t:1 goes on draining: t:1 answered 503 (3 of 3 probes)",
+            ),
+            (
+                r#""event":"target","upstream":"f","target":"t:1","phase":"ready","in_flight":0"#,
+                "f: t:1 is ready",
+            ),
             (
                 r#""event":"ejection","upstream":"f","target":"t:1","ejected":true,"until":"T""#,
                 "f: t:1 is ejected until T: requests fail on it",

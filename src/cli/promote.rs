@@ -52,6 +52,18 @@ pub(super) struct Course {
 /// # Errors
 /// No daemon, or a refusal before the gate.
 pub async fn promote(hand: &mut Hand<'_>, args: PromoteArgs) -> Result<u8, Stopped> {
+    promote_with(hand, args, None).await
+}
+
+/// As [`promote`], of a colour that gets these targets first.
+///
+/// # Errors
+/// No daemon, or a refusal before the gate.
+pub async fn promote_with(
+    hand: &mut Hand<'_>,
+    args: PromoteArgs,
+    targets: Option<Vec<String>>,
+) -> Result<u8, Stopped> {
     let colour = args.colour;
     let subject = subject(hand, &args.which, Some(colour)).await?;
     warn_of_force(hand, &args.manner);
@@ -71,6 +83,7 @@ pub async fn promote(hand: &mut Hand<'_>, args: PromoteArgs) -> Result<u8, Stopp
         on_fail: args.on_fail.map(|on_fail| on_fail.to_string()),
         steps: args.steps,
         pause: args.pause,
+        targets,
     };
     run(hand, "/v1/promote", &request, course).await
 }
@@ -216,6 +229,8 @@ fn print(hand: &mut Hand<'_>, course: &mut Course, event: &Event) {
         | Event::Ejection { .. }
         | Event::Ordered { .. }
         | Event::Canary { .. }
+        | Event::Target(_)
+        | Event::Rolling { .. }
         | Event::Reload { .. } => {}
     }
 }

@@ -18,11 +18,14 @@ use crate::cli::guard;
 use crate::cli::look;
 use crate::cli::maintenance;
 use crate::cli::pause;
+use crate::cli::pool;
 use crate::cli::promote;
+use crate::cli::roll;
 use crate::cli::screen::Screen;
 use crate::cli::screen::Tone;
 use crate::cli::screen::span;
 use crate::cli::signals::Signals;
+use crate::cli::target;
 use crate::control::client::Answer;
 use crate::control::client::Client;
 use crate::control::client::Lost;
@@ -105,6 +108,10 @@ impl<'a> Hand<'a> {
                 | Command::Maintenance(_)
                 | Command::Pause(_)
                 | Command::Resume(_)
+                | Command::Target(_)
+                | Command::Pool(_)
+                | Command::Deploy(_)
+                | Command::Roll(_)
         );
         let ended = Box::pin(self.carry_out(args.command)).await;
         let code = match ended {
@@ -125,6 +132,10 @@ impl<'a> Hand<'a> {
             Command::Guard(args) => guard::guard(self, args).await,
             Command::Standby { upstream } => look::standby(self, upstream.as_deref()).await,
             Command::Probe { colour, which } => look::probe(self, colour, &which).await,
+            Command::Pool(args) => pool::pool(self, args).await,
+            Command::Deploy(args) => pool::deploy(self, args).await,
+            Command::Roll(args) => roll::roll(self, args).await,
+            Command::Target(args) => target::target(self, args).await,
             Command::Maintenance(args) => maintenance::maintenance(self, args).await,
             Command::Pause(args) => pause::pause(self, args).await,
             Command::Resume(args) => pause::resume(self, args).await,

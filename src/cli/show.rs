@@ -19,6 +19,7 @@ use crate::control::command::status::Status;
 use crate::control::command::status::TargetStatus;
 use crate::control::command::status::UpstreamStatus;
 use crate::model::colour::Colour;
+use crate::model::target::Admin;
 
 /// The whole state at `now`.
 #[must_use]
@@ -139,9 +140,10 @@ fn sum(name: &str, pool: &PoolStatus, live: bool) -> Vec<Span> {
             .count(),
         pool.targets.len(),
     );
+    let differ = if pool.overridden { ", not the file's" } else { "" };
     vec![
         span(tone, format!("{mark}{name}")),
-        span(Tone::Plain, words::count(all, "target")),
+        span(Tone::Plain, format!("{}{differ}", words::count(all, "target"))),
         span(Tone::Plain, format!("{healthy} of {all}")),
         Span::default(),
         span(Tone::Plain, pool.in_flight.to_string()),
@@ -167,7 +169,11 @@ fn target(target: &TargetStatus, now: SystemTime) -> Vec<Span> {
         });
     vec![
         Span::default(),
-        span(Tone::Plain, &target.address),
+        match target.admin {
+            Admin::Ready => span(Tone::Plain, &target.address),
+            // Beside the health, not instead of it: the one is ordered, the other is found.
+            Admin::Draining => span(Tone::Warn, format!("{} (draining)", target.address)),
+        },
         span(tone, health),
         span(Tone::Plain, probe),
         span(Tone::Plain, target.in_flight.to_string()),
@@ -233,8 +239,8 @@ mod tests {
           "live": "green", "standby": "blue", "since": "2026-11-23T19:57:00Z",
           "promotion": {"id": "p-8", "colour": "green", "phase": "draining", "since": "2026-11-23T19:59:56Z"},
           "pools": {
-            "blue": {"in_flight": 3, "tunnels": 1, "targets": [
-              {"address": "10.0.0.11:8080", "healthy": true, "ejected": false, "in_flight": 3,
+            "blue": {"in_flight": 3, "tunnels": 1, "overridden": true, "file": ["10.0.0.9:80"], "targets": [
+              {"address": "10.0.0.11:8080", "admin": "draining", "healthy": true, "ejected": false, "in_flight": 3,
                "last_probe": {"at": "2026-11-23T19:59:59Z", "outcome": "200", "latency_ms": 1.23}},
               {"address": "10.0.0.12:8080", "healthy": true, "ejected": true,
                "ejected_until": "2026-11-23T20:00:09Z", "in_flight": 0, "last_probe": null}]},
@@ -270,13 +276,13 @@ mod tests {
                 "",
                 "app: green is live since 2026-11-23T19:57:00Z (3 min)",
                 "  promotion p-8: switched to green, draining blue, since 2026-11-23T19:59:56Z (4 s)",
-                "  POOL   TARGET          HEALTH      LAST PROBE              IN FLIGHT  TUNNELS",
-                "  blue   2 targets       1 of 2                              3          1",
-                "         10.0.0.11:8080  healthy     200 in 1.2 ms, 1 s ago  3",
-                "         10.0.0.12:8080  ejected                             0",
-                "* green  2 targets       0 of 2                              12         0",
-                "         10.0.0.11:8081  unhealthy   503 in 2.00 s, 1 s ago  0",
-                "         10.0.0.12:8081  not probed                          12",
+                "  POOL   TARGET                     HEALTH      LAST PROBE              IN FLIGHT  TUNNELS",
+                "  blue   2 targets, not the file's  1 of 2                              3          1",
+                "         10.0.0.11:8080 (draining)  healthy     200 in 1.2 ms, 1 s ago  3",
+                "         10.0.0.12:8080             ejected                             0",
+                "* green  2 targets                  0 of 2                              12         0",
+                "         10.0.0.11:8081             unhealthy   503 in 2.00 s, 1 s ago  0",
+                "         10.0.0.12:8081             not probed                          12",
                 "",
                 "files: one pool, not promotable",
                 "  POOL     TARGET     HEALTH  LAST PROBE  IN FLIGHT  TUNNELS",

@@ -87,6 +87,8 @@ impl Story {
             | Event::Probe { .. }
             | Event::Ejection { .. }
             | Event::Ordered { .. }
+            | Event::Target(_)
+            | Event::Rolling { .. }
             | Event::Reload { .. } => Vec::new(),
         }
     }
@@ -306,6 +308,8 @@ pub fn warnings(event: &Event) -> Vec<String> {
         | Event::Ejection { .. }
         | Event::Ordered { .. }
         | Event::Canary { .. }
+        | Event::Target(_)
+        | Event::Rolling { .. }
         | Event::Reload { .. } => Vec::new(),
     }
 }

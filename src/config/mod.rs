@@ -8,9 +8,10 @@
 
 pub mod check;
 pub mod file;
-mod nearest;
+pub(crate) mod nearest;
 mod numbers;
 pub mod place;
+pub mod pool;
 mod read;
 mod release;
 pub mod schema;

@@ -87,6 +87,12 @@ pub(super) async fn ask_all<'a>(
     asked
 }
 
+/// Probes one target, and records what it answered.
+pub(super) async fn ask_one(upstream: &Upstream, target: &Arc<Target>) -> Asked {
+    let record = ask(upstream, target, None).await;
+    Asked { upstream: Arc::clone(&upstream.name), target: Arc::clone(target), record }
+}
+
 async fn ask(upstream: &Upstream, target: &Target, build: Option<&str>) -> ProbeRecord {
     let health = &upstream.health;
     let public_host = upstream.public_host.as_deref();

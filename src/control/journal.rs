@@ -62,10 +62,12 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Its colour is decided: no canary and no preview of the other one stands any longer.
+    /// Its colour is decided: no canary and no preview of the other one stands any longer, and the
+    /// targets that it was given for this are no trial any more.
     pub fn end_trials(&mut self, upstream: &str) {
         let Some(orders) = self.orders.get_mut(upstream) else { return };
         (orders.canary, orders.preview) = (None, None);
+        orders.former = None;
         if orders.is_empty() {
             self.orders.remove(upstream);
         }

@@ -151,12 +151,18 @@ fn one_upstream(
             let live = remembered.map_or(*live, |memory| memory.live);
             let split = split(live, orders);
             let is_open = split != Split::AllTo(live);
-            let build = |colour: Colour, targets: &[TargetSettings]| {
-                let old = old.and_then(|old| old.pool(colour));
-                let pool = pool(name, Some(colour), targets, old, ground.workers);
-                let shared = old.is_some_and(|old| Arc::ptr_eq(old, &pool));
+            let build = |colour: Colour, written: &[TargetSettings]| {
+                let before = old.and_then(|old| old.pool(colour));
+                let targets = orders.targets_of(colour, written);
+                let pool = pool(name, Some(colour), &targets, before, ground.workers);
+                let shared = before.is_some_and(|before| Arc::ptr_eq(before, &pool));
+                // Other targets than those that were live are no way out for anybody.
+                let list = |orders: &Orders| orders.targets.get(&colour).cloned();
+                let same =
+                    |_: &&Arc<Pool>| old.is_some_and(|old| list(&old.orders) == list(orders));
                 if !shared && colour != live && !is_open {
-                    shut_as(&pool, old, is_previewed(orders, colour, ground.now));
+                    let previewed = is_previewed(orders, colour, ground.now);
+                    shut_as(&pool, before.filter(same), previewed);
                 }
                 pool
             };

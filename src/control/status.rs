@@ -70,7 +70,7 @@ pub fn status(snapshot: &Snapshot, board: &Board) -> Status {
     let upstreams = snapshot
         .upstreams
         .iter()
-        .map(|upstream| (upstream.name.to_string(), of_upstream(upstream, board)))
+        .map(|upstream| (upstream.name.to_string(), of_upstream(upstream, snapshot, board)))
         .collect();
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -81,7 +81,7 @@ pub fn status(snapshot: &Snapshot, board: &Board) -> Status {
     }
 }
 
-fn of_upstream(upstream: &Upstream, board: &Board) -> UpstreamStatus {
+fn of_upstream(upstream: &Upstream, snapshot: &Snapshot, board: &Board) -> UpstreamStatus {
     let since = match &upstream.pools {
         Pools::Coloured { since, .. } => Some(events::at(*since)),
         Pools::Single(_) => None,
@@ -91,7 +91,7 @@ fn of_upstream(upstream: &Upstream, board: &Board) -> UpstreamStatus {
         .all_pools()
         .map(|pool| {
             let key = pool.colour.map_or("targets", Colour::as_str);
-            (key.to_owned(), of_pool(pool, board))
+            (key.to_owned(), of_pool(pool, upstream, snapshot, board))
         })
         .collect();
     UpstreamStatus {
@@ -135,7 +135,10 @@ fn of_maintenance(order: &Maintenance) -> MaintenanceStatus {
     MaintenanceStatus { since: events::at(order.since), until: events::at(order.until), allow }
 }
 
-fn of_pool(pool: &Pool, board: &Board) -> PoolStatus {
+fn of_pool(pool: &Pool, upstream: &Upstream, snapshot: &Snapshot, board: &Board) -> PoolStatus {
+    let ordered = |colour: &Colour| upstream.orders.targets.contains_key(colour);
+    let overridden = pool.colour.filter(ordered);
+    let written = |colour| snapshot.settings.written(&upstream.name, colour);
     let same = |other: &&Arc<Pool>| other.upstream == pool.upstream && other.colour == pool.colour;
     let leftovers = || board.leftovers.iter().filter(same);
     let rest = leftovers()
@@ -152,6 +155,13 @@ fn of_pool(pool: &Pool, board: &Board) -> PoolStatus {
             .iter()
             .map(|target| of_target(target))
             .collect(),
+        overridden: overridden.is_some(),
+        file: overridden
+            .map(written)
+            .unwrap_or_default()
+            .iter()
+            .map(|target| target.address.to_string())
+            .collect(),
     }
 }
 
@@ -163,6 +173,7 @@ fn of_target(target: &Target) -> TargetStatus {
     };
     TargetStatus {
         address: target.name.to_string(),
+        admin: target.admin(),
         healthy,
         ejected: target.health.is_ejected(),
         ejected_until: target.health.ejected_until().map(events::at),

@@ -73,7 +73,7 @@ pub enum Fault {
     Connect,
     /// … the last one did not answer the connect in time.
     ConnectTimeout,
-    /// … and none of the pool's targets was healthy.
+    /// … and none of the pool's targets was healthy, or each of them drains.
     NoHealthyTarget,
     /// The target sent nothing for too long.
     ResponseTimeout,

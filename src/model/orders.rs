@@ -8,6 +8,7 @@ pub mod maintenance;
 pub mod moment;
 pub mod pause;
 pub mod preview;
+pub mod targets;
 
 use std::time::SystemTime;
 
@@ -19,6 +20,9 @@ use crate::model::orders::held::Held;
 use crate::model::orders::maintenance::Maintenance;
 use crate::model::orders::pause::Pause;
 use crate::model::orders::preview::Preview;
+use crate::model::orders::targets::Drained;
+use crate::model::orders::targets::Former;
+use crate::model::orders::targets::Targets;
 
 /// Everything that is ordered for one upstream. A field of a newer version is left out when it is
 /// read, one that is missing is not ordered.
@@ -40,6 +44,15 @@ pub struct Orders {
     /// Requests are held.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pause: Option<Pause>,
+    /// Targets that get no new requests, whichever pool they are in.
+    #[serde(skip_serializing_if = "Drained::is_empty")]
+    pub drained: Drained,
+    /// Pools whose targets are not those of the file.
+    #[serde(skip_serializing_if = "Targets::is_empty")]
+    pub targets: Targets,
+    /// What stood in their place before a promotion that is still gating.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub former: Option<Former>,
 }
 
 /// One order of an upstream, by its name in events and messages.
@@ -54,6 +67,8 @@ pub enum Order {
     Held,
     /// [`Orders::pause`].
     Pause,
+    /// [`Orders::targets`].
+    Targets,
 }
 
 impl Order {
@@ -65,6 +80,7 @@ impl Order {
             Self::Preview => "preview",
             Self::Held => "held",
             Self::Pause => "pause",
+            Self::Targets => "targets",
         }
     }
 }
@@ -74,12 +90,6 @@ impl Orders {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
-    }
-
-    /// Whether none of them is about requests.
-    #[must_use]
-    pub fn is_silent(&self) -> bool {
-        Self { held: None, ..self.clone() }.is_empty()
     }
 
     /// When the first of them is over.
@@ -166,9 +176,9 @@ mod tests {
         let held =
             Held { colour: Colour::Blue, until: EPOCH + Duration::from_secs(5), baking: false };
         let mut orders = Orders { held: Some(held), ..Orders::default() };
-        assert!(orders.is_silent() && !orders.is_empty());
+        assert!(orders.leave_requests_alone() && !orders.is_empty());
         assert_eq!(orders.expire(EPOCH + Duration::from_secs(5)), [Order::Held]);
-        assert!(!Orders { maintenance: Some(until(10)), ..orders }.is_silent());
+        assert!(!Orders { maintenance: Some(until(10)), ..orders }.leave_requests_alone());
     }
 
     #[test]

@@ -124,10 +124,10 @@ impl Pool {
         let others = || {
             let all = self.targets.iter().enumerate();
             all.filter(|(other, _)| *other != at)
-                .map(|(_, target)| &target.health)
+                .map(|(_, target)| target)
         };
-        let resting = others().filter(|health| health.is_ejected()).count();
-        let usable = others().any(|health| !health.is_ejected() && health.is_usable());
+        let resting = others().filter(|target| target.health.is_ejected()).count();
+        let usable = others().any(|target| !target.health.is_ejected() && target.is_fit());
         usable && (resting + 1) * 2 <= self.targets.len()
     }
 

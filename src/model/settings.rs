@@ -56,6 +56,18 @@ pub struct Settings {
     pub user: Option<String>,
 }
 
+impl Settings {
+    /// The targets of an upstream's colour as the file lists them; none where it has no such pool.
+    #[must_use]
+    pub fn written(&self, upstream: &str, colour: Colour) -> &[TargetSettings] {
+        match (self.upstreams.get(upstream).map(|it| &it.pools), colour) {
+            (Some(PoolSettings::Coloured { blue, .. }), Colour::Blue) => blue,
+            (Some(PoolSettings::Coloured { green, .. }), Colour::Green) => green,
+            (Some(PoolSettings::Single(_)) | None, _) => &[],
+        }
+    }
+}
+
 /// An address on which connections are accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenerSettings {

@@ -8,13 +8,17 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
+use serde::Deserialize;
+use serde::Serialize;
+
 use crate::model::health::Health;
 use crate::model::settings::TargetSettings;
 use crate::sync::published::Publisher;
-use crate::sync::striped::Striped;
+use crate::sync::uses::Uses;
 
 /// Where a target listens.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Address {
     /// A TCP port of an address that needs no resolving.
     Ip(SocketAddr),
@@ -81,6 +85,20 @@ impl FromStr for Address {
     }
 }
 
+impl TryFrom<String> for Address {
+    type Error = BadAddress;
+
+    fn try_from(text: String) -> Result<Self, BadAddress> {
+        text.parse()
+    }
+}
+
+impl From<Address> for String {
+    fn from(address: Address) -> Self {
+        address.to_string()
+    }
+}
+
 /// Letters, digits, hyphens and underscores in labels of at most 63 bytes (RFC 1123 §2.1; container
 /// networks use underscores), and not something that only looks like an IPv4 address.
 fn is_host_name(text: &str) -> bool {
@@ -108,6 +126,17 @@ impl fmt::Display for Address {
     }
 }
 
+/// What people have ordered for a target. Whether it answers its probes is another matter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Admin {
+    /// It gets requests, as far as its health allows.
+    #[default]
+    Ready,
+    /// It gets no new requests; those that it has may finish.
+    Draining,
+}
+
 /// A target in service. Shared by every snapshot in which it stands unchanged, so that its health,
 /// its counts and its idle connections survive a promotion and a reload.
 #[derive(Debug)]
@@ -124,8 +153,8 @@ pub struct Target {
     pub backup: bool,
     /// What the probes say.
     pub health: Health,
-    /// Requests in flight, tunnels included, a cell for each worker.
-    pub in_flight: Striped,
+    /// Requests in flight, tunnels included, a cell for each worker; and whether it takes more.
+    pub in_flight: Uses,
     resolved: Publisher<Vec<SocketAddr>>,
     /// See [`filed_under`](Self::filed_under).
     filed_under: AtomicU64,
@@ -150,7 +179,7 @@ impl Target {
             weight: settings.weight,
             backup: settings.backup,
             health: Health::default(),
-            in_flight: Striped::new(workers),
+            in_flight: Uses::new(workers),
             resolved: Publisher::new(Arc::new(resolved)),
             filed_under: AtomicU64::new(id),
         }
@@ -162,6 +191,24 @@ impl Target {
         self.address == settings.address
             && self.weight == settings.weight
             && self.backup == settings.backup
+    }
+
+    /// What people have ordered for it.
+    #[must_use]
+    pub fn admin(&self) -> Admin {
+        if self.is_draining() { Admin::Draining } else { Admin::Ready }
+    }
+
+    /// Whether it gets no new requests because somebody drains it.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.in_flight.is_draining()
+    }
+
+    /// Whether it may be sent requests: nobody drains it, and its probes and its requests are well.
+    #[must_use]
+    pub fn is_fit(&self) -> bool {
+        !self.is_draining() && self.health.is_usable()
     }
 
     /// The socket addresses to dial, in the resolver's order; empty for a Unix socket and for a name

@@ -66,7 +66,7 @@ impl Upstream {
     /// Whether every request gets the live colour: then there is nothing to choose.
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        self.orders.is_silent() && self.preview_host.is_none()
+        self.orders.leave_requests_alone() && self.preview_host.is_none()
     }
 
     /// The pool that a new request gets.

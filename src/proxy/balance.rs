@@ -12,12 +12,11 @@ const DRAWS: usize = 16;
 ///
 /// Healthy targets before backups, backups before those that rest, and these before unhealthy ones:
 /// when no probe finds a healthy target, refusing to even try would turn a broken health page into an
-/// outage.
+/// outage. One that somebody drains is no choice at all: a person has said so, not a probe.
 #[must_use]
 pub fn pick(pool: &Pool, worker: usize, tried: &[usize]) -> Option<usize> {
-    let first_choice = |at: usize, target: &Target| {
-        !target.backup && target.health.is_usable() && !tried.contains(&at)
-    };
+    let first_choice =
+        |at: usize, target: &Target| !target.backup && target.is_fit() && !tried.contains(&at);
     if let [only] = pool.targets.as_slice()
         && first_choice(0, only)
     {
@@ -92,7 +91,7 @@ fn look_through(pool: &Pool, worker: usize, tried: &[usize]) -> Option<usize> {
     pool.targets
         .iter()
         .enumerate()
-        .filter(|(at, _)| !tried.contains(at))
+        .filter(|(at, target)| !target.is_draining() && !tried.contains(at))
         .min_by_key(|(at, target)| {
             (rank(target), target.in_flight.of(worker), (at + count - start) % count)
         })
@@ -162,7 +161,7 @@ mod tests {
     #[test]
     fn the_busier_of_two_is_left_alone() {
         let pool = pool(&[(1, false), (1, false)]);
-        pool.targets[0].in_flight.add(0);
+        assert!(pool.targets[0].in_flight.begin(0));
         assert_eq!(shares(&pool, 100), [0, 100]);
     }
 
@@ -182,6 +181,21 @@ mod tests {
         assert_eq!(pick(&pool, 0, &[]), Some(1));
         assert_eq!(pick(&pool, 0, &[1]), Some(0));
         assert_eq!(pick(&pool, 0, &[0, 1]), None);
+    }
+
+    #[test]
+    fn a_target_that_drains_is_never_picked_even_if_no_other_is_left() {
+        let pool = pool(&[(1, false), (1, true), (2, false)]);
+        pool.targets[0].in_flight.drain();
+        assert_eq!(shares(&pool, 100), [0, 0, 100]);
+        fail(&pool.targets[2]);
+        assert_eq!(shares(&pool, 100), [0, 100, 0]);
+        pool.targets[1].in_flight.drain();
+        assert_eq!(pick(&pool, 0, &[]), Some(2), "a sick one is better than none");
+        pool.targets[2].in_flight.drain();
+        assert_eq!(pick(&pool, 0, &[]), None);
+        pool.targets[0].in_flight.make_ready();
+        assert_eq!(pick(&pool, 0, &[]), Some(0));
     }
 
     #[test]

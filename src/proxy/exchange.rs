@@ -174,18 +174,18 @@ impl Exchange {
 
     /// Keeps the connection to the target that answered for the next request.
     pub(crate) fn keep(&self, connection: TargetConnection) {
+        if self
+            .in_use
+            .borrow()
+            .as_ref()
+            .is_none_or(TargetUse::is_draining)
+        {
+            return;
+        }
         // A little too old rather than too young, at no look at a clock.
         let answered = self.answered.get().unwrap_or(self.began);
         let since = self.worker.clock.last().max(answered);
         self.worker.idle.put(connection, since);
-    }
-
-    /// Another target is tried: counts the request on it.
-    pub(crate) fn use_target(&self, pool: &Rc<WorkerPool>, at: usize) {
-        let in_use = TargetUse::begin(pool, at, self.worker.index);
-        self.in_use.replace(in_use);
-        self.target.set(Some(at));
-        self.attempts.set(self.attempts.get() + 1);
     }
 
     /// How long the connect that succeeded took.

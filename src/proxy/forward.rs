@@ -137,7 +137,10 @@ pub(crate) async fn within<D: Downstream>(
         if let Some(fault) = exchange.fault() {
             return Err(Failed::for_good(fault));
         }
-        exchange.use_target(pool, at);
+        if !exchange.use_target(pool, at) {
+            next = follow(exchange, pool, &mut tries);
+            continue;
+        }
         let Some(target) = pool.targets.get(at) else {
             return Err(Failed::for_good(Fault::Internal));
         };

@@ -119,6 +119,11 @@ impl IdleConnections {
         self.by_target.borrow_mut().clear();
     }
 
+    /// Closes those filed under this number: nothing will be sent over them.
+    pub(crate) fn close(&self, filed_under: u64) {
+        self.by_target.borrow_mut().remove(&filed_under);
+    }
+
     /// Closes what has been idle for too long, or was closed by the target.
     pub(crate) fn reap(&self, now: Instant) {
         self.by_target.borrow_mut().retain(|_, idle| {

@@ -45,10 +45,13 @@ impl Tries {
         let other = balance::pick(pool, worker, &tried);
         let is_good = |at: usize| {
             let target = pool.targets.get(at);
-            target.is_some_and(|target| target.health.is_usable() && !target.backup)
+            target.is_some_and(|target| target.is_fit() && !target.backup)
         };
         match self.again {
-            Some(_) if !other.is_some_and(is_good) => self.again.take(),
+            Some(_) if !other.is_some_and(is_good) => {
+                let drains = |at: &usize| pool.targets.get(*at).is_none_or(|it| it.is_draining());
+                self.again.take().filter(|at| !drains(at)).or(other)
+            }
             Some(_) | None => other,
         }
     }
@@ -92,10 +95,10 @@ impl Tries {
     }
 }
 
-/// Whether no target's probes are good.
+/// Whether the probes of none that may be sent requests are good.
 pub(crate) fn is_all_sick(pool: &Pool) -> bool {
     let mut targets = pool.targets.iter();
-    targets.all(|target| target.health.verdict() == Verdict::Unhealthy)
+    targets.all(|target| target.is_draining() || target.health.verdict() == Verdict::Unhealthy)
 }
 
 #[cfg(test)]
@@ -149,6 +152,16 @@ mod tests {
         assert_eq!(tries.next(&pool, 0, CONNECT), Some(1));
         tries.fail(1, Fault::Connect);
         assert_eq!(tries.next(&pool, 0, CONNECT), None);
+    }
+
+    #[test]
+    fn a_target_that_has_begun_to_drain_is_not_tried_again() {
+        let pool = pool(&[false]);
+        let mut tries = Tries::default();
+        tries.fail_stale(0);
+        pool.targets[0].in_flight.drain();
+        assert_eq!(tries.next(&pool, 0, CONNECT), None);
+        assert_eq!(tries.fault(&pool), Fault::Reset);
     }
 
     #[test]

@@ -21,6 +21,7 @@ use tokio::time::interval;
 use tokio::time::timeout;
 
 use crate::model::snapshot::Snapshot;
+use crate::model::upstream::Upstream;
 use crate::net::handshake::Turns;
 use crate::net::listen::Listener;
 use crate::observe::access::AccessWriter;
@@ -267,6 +268,7 @@ async fn tick(worker: Rc<Worker>) {
         let seen = worker.view.load();
         if std::mem::replace(&mut generation, seen.snapshot.generation) != generation {
             worker.shares.follow(&seen.snapshot.settings.limits);
+            close_to_draining(&worker.idle, &seen.snapshot);
         }
         preopen::look(&worker, &seen);
         worker.holding.tick(now, &seen.snapshot);
@@ -280,6 +282,16 @@ async fn tick(worker: Rc<Worker>) {
                 .set_max(seen.snapshot.settings.limits.idle_upstream_connections);
             worker.idle.reap(now);
         }
+    }
+}
+
+/// Closes the idle connections to targets that drain. A request that still has one does not give it
+/// back; and whoever drains a target publishes a snapshot after that.
+fn close_to_draining(idle: &IdleConnections, snapshot: &Snapshot) {
+    let pools = snapshot.upstreams.iter().flat_map(Upstream::all_pools);
+    let targets = pools.flat_map(|pool| pool.targets.iter());
+    for target in targets.filter(|target| target.is_draining()) {
+        idle.close(target.filed_under());
     }
 }
 

@@ -6,3 +6,4 @@ pub mod published;
 pub mod recent;
 pub mod shutdown;
 pub mod striped;
+pub mod uses;

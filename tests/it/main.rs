@@ -48,6 +48,7 @@ mod reload;
 mod replay;
 mod rescue;
 mod retry;
+mod rolling;
 mod routing;
 mod shed;
 mod skew;

@@ -4,3 +4,4 @@ mod canary;
 mod guard;
 mod look;
 mod promote;
+mod target;

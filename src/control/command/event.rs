@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::control::command::Code;
+use crate::control::command::target::TargetEvent;
 use crate::control::command::verdict::Baking;
 use crate::control::command::verdict::Verdict;
 use crate::model::colour::Colour;
@@ -160,6 +161,13 @@ pub enum Event {
         until: Option<String>,
         /// The generation in service.
         generation: u64,
+    },
+    /// A target drains, or is ready again: an order of `POST /v1/target`.
+    Target(TargetEvent),
+    /// A roll holds the upstream. It goes on while the connection stays open.
+    Rolling {
+        /// The upstream that cannot be promoted meanwhile.
+        upstream: String,
     },
     /// The configuration file was applied or refused.
     Reload {
@@ -322,6 +330,7 @@ impl Event {
             Self::Cut { .. } => Some(3),
             Self::Reopened { .. } | Self::Reverted { .. } | Self::Frozen { .. } => Some(6),
             Self::Refused { code, .. } => Some(code.exit_code()),
+            Self::Target(target) => target.exit_code(),
             Self::Warming { .. }
             | Self::Gating { .. }
             | Self::Switched { .. }
@@ -333,6 +342,7 @@ impl Event {
             | Self::Probe { .. }
             | Self::Ejection { .. }
             | Self::Ordered { .. }
+            | Self::Rolling { .. }
             | Self::Reload { .. } => None,
         }
     }

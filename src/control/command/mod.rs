@@ -6,6 +6,7 @@ pub mod event;
 pub mod maintenance;
 pub mod pause;
 pub mod status;
+pub mod target;
 pub mod verdict;
 
 use serde::Deserialize;
@@ -60,6 +61,9 @@ pub struct Promote {
     /// How long each step is judged; absent: a minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause: Option<String>,
+    /// Give the colour these targets first. If it is not promoted, it gets its former ones again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub targets: Option<Vec<String>>,
 }
 
 /// `POST /v1/rollback`: promote the colour that was live before, with a gate of one round.

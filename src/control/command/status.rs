@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::control::command::is_false;
 use crate::model::colour::Colour;
 use crate::model::problem::Problem;
 use crate::model::split::Share;
+use crate::model::target::Admin;
 
 /// Everything an operator may want to know now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -147,6 +149,12 @@ pub struct PoolStatus {
     pub tunnels: usize,
     /// In the order of the file.
     pub targets: Vec<TargetStatus>,
+    /// Whether they are not those of the file, but were set at run time.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub overridden: bool,
+    /// Those of the file, where that is so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub file: Vec<String>,
 }
 
 /// One target.
@@ -154,7 +162,10 @@ pub struct PoolStatus {
 pub struct TargetStatus {
     /// Its address.
     pub address: String,
-    /// Whether it may be sent requests; `null` while it has never been probed.
+    /// What people have ordered for it: one that drains gets no new requests, however healthy it is.
+    #[serde(default)]
+    pub admin: Admin,
+    /// Whether its probes let it be sent requests; `null` while it has never been probed.
     pub healthy: Option<bool>,
     /// Whether it rests because requests failed on it one after the other.
     #[serde(default)]

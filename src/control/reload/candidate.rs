@@ -85,6 +85,15 @@ impl Candidate {
     }
 }
 
+impl Candidate {
+    /// What does not go together with what was ordered: key, problem and way out of each.
+    #[must_use]
+    pub fn clashes(&self, clashes: Vec<(String, String, String)>) -> Vec<Problem> {
+        let problem = |(at, what, hint): (String, _, _)| self.places.problem(&at, what, Some(hint));
+        clashes.into_iter().map(problem).collect()
+    }
+}
+
 fn contents(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     std::fs::File::open(path)?

@@ -26,7 +26,6 @@ use crate::control::command::event::Notice;
 use crate::control::supervisor::handle::Caller;
 use crate::control::supervisor::handle::Cause;
 use crate::control::supervisor::handle::EventStream;
-use crate::control::supervisor::handle::Guarded;
 use crate::control::supervisor::handle::Handle;
 use crate::control::supervisor::refusal::refusal;
 use crate::sync::shutdown::Stage;
@@ -54,9 +53,8 @@ pub(super) async fn respond(
     let allowed = match head.uri.path() {
         "/v1/status" | "/v1/events" => Method::GET,
         "/v1/promote" | "/v1/rollback" | "/v1/probe" | "/v1/reload" | "/v1/guard"
-        | "/v1/maintenance" | "/v1/canary" | "/v1/preview" | "/v1/pause" | "/v1/resume" => {
-            Method::POST
-        }
+        | "/v1/maintenance" | "/v1/canary" | "/v1/preview" | "/v1/pause" | "/v1/resume"
+        | "/v1/target" | "/v1/roll" | "/v1/pool" => Method::POST,
         path => return answer::problem(&unknown_path(path)),
     };
     if head.method != allowed {
@@ -105,11 +103,23 @@ async fn command(
         "/v1/guard" => {
             let guard: Guard = parse(&body)?;
             let guarded = handle.guard(guard, caller).await?;
-            Ok(answer::lines(held(guarded, stopping)))
+            let (upstream, colour) = (guarded.upstream.clone(), guarded.colour);
+            let event = Event::Guarded { upstream, colour };
+            Ok(answer::lines(held(guarded, event, stopping)))
         }
         "/v1/maintenance" => Ok(answer::json(&handle.maintain(parse(&body)?, caller).await?)),
         "/v1/pause" => Ok(answer::json(&handle.pause(parse(&body)?, caller).await?)),
         "/v1/resume" => Ok(answer::json(&handle.resume(parse(&body)?, caller).await?)),
+        "/v1/roll" => {
+            let rolled = handle.roll(parse(&body)?, caller).await?;
+            let event = Event::Rolling { upstream: rolled.upstream.clone() };
+            Ok(answer::lines(held(rolled, event, stopping)))
+        }
+        "/v1/pool" => Ok(answer::json(&handle.set_pool(parse(&body)?, caller).await?)),
+        "/v1/target" => {
+            let events = handle.set_target(parse(&body)?, caller).await?;
+            Ok(answer::lines(told(events)))
+        }
         "/v1/reload" => {
             let _none: Nothing = parse(&body)?;
             Ok(answer::json(&handle.reload(Cause::Asked(caller)).await?))
@@ -155,7 +165,7 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
 fn unknown_path(path: &str) -> Refusal {
     let detail = format!("there is nothing at {path}");
     let unknown = refusal(404, Code::Unknown, "unknown path", detail);
-    let hint = "/v1/status /v1/promote /v1/rollback /v1/guard /v1/probe /v1/canary /v1/preview /v1/maintenance /v1/pause /v1/resume /v1/reload /v1/events";
+    let hint = "/v1/status /v1/promote /v1/rollback /v1/guard /v1/probe /v1/canary /v1/preview /v1/maintenance /v1/pause /v1/resume /v1/target /v1/roll /v1/pool /v1/reload /v1/events";
     Refusal { hint: Some(hint.to_owned()), ..unknown }
 }
 
@@ -176,16 +186,17 @@ fn told(events: EventStream) -> impl Stream<Item = Event> + Send {
     })
 }
 
-/// Says that the guard holds, and holds it while the connection stays open.
-fn held(guarded: Guarded, stopping: Stopping) -> impl Stream<Item = Event> + Send {
-    stream::unfold((Some(guarded), None, stopping), |(new, old, mut stopping)| async move {
-        let Some(guarded) = new else {
+/// Says by `event` that a guard or a roll holds, and keeps it while the connection stays open.
+fn held<T: Send + 'static>(
+    held: T,
+    event: Event,
+    stopping: Stopping,
+) -> impl Stream<Item = Event> + Send {
+    stream::unfold((Some(event), held, stopping), |(event, held, mut stopping)| async move {
+        if event.is_none() {
             stopping.reached(Stage::Graceful).await;
-            drop::<Option<Guarded>>(old);
-            return None;
-        };
-        let (upstream, colour) = (guarded.upstream.clone(), guarded.colour);
-        Some((Event::Guarded { upstream, colour }, (None, Some(guarded), stopping)))
+        }
+        event.map(|event| (event, (None, held, stopping)))
     })
 }
 

@@ -26,6 +26,10 @@ use crate::control::command::pause::Pause;
 use crate::control::command::pause::Paused;
 use crate::control::command::pause::Resume;
 use crate::control::command::status::Status;
+use crate::control::command::target::PoolSet;
+use crate::control::command::target::Roll;
+use crate::control::command::target::SetPool;
+use crate::control::command::target::SetTarget;
 use crate::control::events::Bus;
 use crate::control::gate;
 use crate::control::status;
@@ -95,6 +99,14 @@ pub struct Guarded {
     pub(super) _alive: Arc<()>,
 }
 
+/// A roll that holds: its upstream is not promoted, nor rolled by another, until this is dropped.
+#[derive(Debug)]
+pub struct Rolled {
+    /// The upstream.
+    pub upstream: String,
+    pub(super) _alive: Arc<()>,
+}
+
 /// A command in the supervisor's queue.
 #[derive(Debug)]
 pub(super) enum Ask {
@@ -106,6 +118,9 @@ pub(super) enum Ask {
     Maintain(Maintain, Caller, oneshot::Sender<Result<Maintained, Refusal>>),
     Pause(Pause, Caller, oneshot::Sender<Result<Paused, Refusal>>),
     Resume(Resume, Caller, oneshot::Sender<Result<Paused, Refusal>>),
+    SetTarget(SetTarget, Caller, oneshot::Sender<Result<EventStream, Refusal>>),
+    Roll(Roll, Caller, oneshot::Sender<Result<Rolled, Refusal>>),
+    SetPool(SetPool, Caller, oneshot::Sender<Result<PoolSet, Refusal>>),
     Reload(Cause, oneshot::Sender<Result<Reloaded, Refusal>>),
 }
 
@@ -187,6 +202,37 @@ impl Handle {
     /// As [`maintain`](Self::maintain).
     pub async fn resume(&self, request: Resume, who: Caller) -> Result<Paused, Refusal> {
         self.ask(|reply| Ask::Resume(request, who, reply)).await
+    }
+
+    /// Drains a target, or makes it ready again. What it comes to is told by the stream.
+    ///
+    /// # Errors
+    ///
+    /// Unknown names, the last target that serves, or a state that cannot be made durable.
+    pub async fn set_target(
+        &self,
+        request: SetTarget,
+        who: Caller,
+    ) -> Result<EventStream, Refusal> {
+        self.ask(|reply| Ask::SetTarget(request, who, reply)).await
+    }
+
+    /// Holds an upstream while its targets are taken one after the other.
+    ///
+    /// # Errors
+    ///
+    /// Unknown names; a promotion that gates, or another roll.
+    pub async fn roll(&self, request: Roll, who: Caller) -> Result<Rolled, Refusal> {
+        self.ask(|reply| Ask::Roll(request, who, reply)).await
+    }
+
+    /// Gives a colour other targets than the file does, or the file's again.
+    ///
+    /// # Errors
+    ///
+    /// Unknown names, what the file would be refused for, a colour that is live or about to be.
+    pub async fn set_pool(&self, request: SetPool, who: Caller) -> Result<PoolSet, Refusal> {
+        self.ask(|reply| Ask::SetPool(request, who, reply)).await
     }
 
     /// Applies the file, after a gate that may be open. Unchanged, it is applied already: the

@@ -8,14 +8,18 @@ pub mod handle;
 mod maintenance;
 mod orders;
 mod pause;
+mod pools;
 mod preview;
 mod promote;
 pub(crate) mod refusal;
 mod reloading;
 mod request;
+mod rolls;
 mod running;
 mod start;
 mod switch;
+mod target_tasks;
+mod targets;
 mod tasks;
 mod telling;
 mod trial;
@@ -51,6 +55,7 @@ use crate::control::supervisor::bakes::Bakes;
 use crate::control::supervisor::guards::Held;
 use crate::control::supervisor::handle::Ask;
 use crate::control::supervisor::handle::Cause;
+use crate::control::supervisor::rolls::Rolling;
 use crate::control::supervisor::running::Running;
 use crate::control::supervisor::tasks::Done;
 use crate::control::supervisor::tasks::Serial;
@@ -101,6 +106,10 @@ pub struct Supervisor {
     /// Promotions in steps.
     walks: BTreeMap<Serial, Walk>,
     guards: Vec<Held>,
+    rolls: Vec<Rolling>,
+    /// Drains of targets, by the target's id, each with how many requests it has cut: gone once the
+    /// target is ready again.
+    drains: BTreeMap<u64, (watch::Sender<()>, usize)>,
     /// Pools that a reload replaced and that may still have work.
     leftovers: Vec<Arc<Pool>>,
     tasks: JoinSet<Done>,
@@ -178,6 +187,18 @@ impl Supervisor {
                 let answer = self.resume(&request, caller).await;
                 drop(reply.send(answer));
             }
+            Ask::SetTarget(request, caller, reply) => {
+                let answer = self.set_target(&request, caller).await;
+                drop(reply.send(answer));
+            }
+            Ask::Roll(request, caller, reply) => {
+                let answer = self.roll(&request, caller);
+                drop(reply.send(answer));
+            }
+            Ask::SetPool(request, caller, reply) => {
+                let answer = self.set_pool(&request, caller).await;
+                drop(reply.send(answer));
+            }
             Ask::Reload(cause, reply) => self.waiting.push((cause, Some(reply))),
         }
     }
@@ -191,6 +212,14 @@ impl Supervisor {
             Ok(Done::ClientGone(serial)) => self.drive(serial, Input::ClientGone).await,
             Ok(Done::Look(serial)) => self.look(serial).await,
             Ok(Done::Emptied(pool, cut)) => self.emptied(&pool, cut),
+            Ok(Done::TargetDrained(done)) => {
+                let (about, event) = *done;
+                self.target_drained(&about, event);
+            }
+            Ok(Done::TargetVouched(done)) => {
+                let (about, vouched) = *done;
+                self.vouched(about, vouched).await;
+            }
             Ok(Done::FirstRound) => self.open(),
             Ok(Done::Relayed(serial, last)) => self.relayed(serial, last),
             Err(error) if error.is_cancelled() => {}
@@ -279,6 +308,7 @@ impl Supervisor {
 
     /// The one place that publishes: `snapshot` is what every request decides on from here.
     fn make_current(&mut self, snapshot: Snapshot) -> Arc<Snapshot> {
+        targets::obey(&snapshot);
         let snapshot = Arc::new(snapshot);
         self.snapshots.publish(Arc::clone(&snapshot));
         self.metrics.follow(&snapshot);

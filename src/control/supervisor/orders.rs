@@ -112,7 +112,7 @@ impl Supervisor {
             match order {
                 Order::Preview => self.shut_after_preview(&upstream),
                 Order::Held => shut_standby(&new, &upstream),
-                Order::Maintenance | Order::Pause => {}
+                Order::Maintenance | Order::Pause | Order::Targets => {}
             }
             tracing::info!(upstream, order = order.as_str(), generation, "order is over");
             let (stands, until) = (false, None);

@@ -36,6 +36,7 @@ use crate::control::supervisor::running::ANSWER_EVENTS;
 use crate::control::supervisor::running::Member;
 use crate::control::supervisor::running::Running;
 use crate::control::supervisor::running::ends_canary;
+use crate::control::supervisor::targets;
 use crate::control::supervisor::tasks;
 use crate::control::supervisor::tasks::Draining;
 use crate::control::supervisor::tasks::Serial;
@@ -53,10 +54,25 @@ impl Supervisor {
         if self.stopping {
             return Err(refusal::stopping());
         }
-        if !matches!(request.steps.as_slice(), [] | [Share::ALL]) {
-            return self.walk(request, caller).await;
+        let walks = !matches!(request.steps.as_slice(), [] | [Share::ALL]);
+        match &request.targets {
+            Some(_) if walks => Err(refusal::hinted(
+                refusal::malformed("targets and steps exclude each other".to_owned()),
+                "give the colour its targets first: proxyctl pool set",
+            )),
+            Some(targets) => self.deploy(request, targets, caller).await,
+            None if walks => self.walk(request, caller).await,
+            None => self.promote_at_once(request, caller).await,
         }
+    }
+
+    async fn promote_at_once(
+        &mut self,
+        request: &Promote,
+        caller: Caller,
+    ) -> Result<EventStream, Refusal> {
         let wish = request::promote(request, &self.snapshots.load())?;
+        targets::may_serve(&wish)?;
         self.start(wish, caller).await
     }
 
@@ -70,7 +86,10 @@ impl Supervisor {
             return Err(refusal::stopping());
         }
         match request::rollback(request, &self.snapshots.load())? {
-            Way::Back(wish) => self.start(wish, caller).await,
+            Way::Back(wish) => {
+                targets::may_serve(&wish)?;
+                self.start(wish, caller).await
+            }
             Way::None(reasons) => {
                 // While a first promotion gates, "busy" is the truth: soon there will be a way back.
                 self.may_change(
@@ -136,6 +155,7 @@ impl Supervisor {
             told: plan.started,
             trials: Vec::new(),
             verdicts: Vec::new(),
+            deploys: wish.deploys,
             task: None,
             machine: Promotion::new(plan),
         };
@@ -167,7 +187,7 @@ impl Supervisor {
 
     /// One promotion of an upstream at a time while it gates, and none of a guarded colour. A dry run
     /// changes nothing and so is in nobody's way.
-    fn may_start(&self, wish: &Wish) -> Result<(), Refusal> {
+    pub(super) fn may_start(&self, wish: &Wish) -> Result<(), Refusal> {
         let changing = wish.members.iter().filter(|(upstream, colour)| {
             let changes = upstream.live() != Some(*colour) || ends_canary(upstream, *colour);
             changes && !wish.dry_run
@@ -181,6 +201,7 @@ impl Supervisor {
         changing: impl Iterator<Item = (&'a str, Colour)>,
     ) -> Result<(), Refusal> {
         for (name, colour) in changing {
+            self.may_roll(name)?;
             let first = self.running.values().find(|running| running.holds(name));
             if let Some(first) = first {
                 let since = events::at(first.since);
@@ -264,7 +285,10 @@ impl Supervisor {
                 running.cut();
                 self.watch(serial, &mut running, until, None, until);
             }
-            Action::End(ending) => return self.end(&mut running, ending),
+            Action::End(ending) => {
+                self.take_targets_back(&running, ending).await;
+                return self.end(&mut running, ending);
+            }
             // `Publish` was answered above, and the machine does not ask for it twice; who looks at the
             // bakes sees what else is to be done.
             Action::Ignore | Action::Publish | Action::Bake | Action::Revert => {}

@@ -31,6 +31,20 @@ pub(super) fn unknown_upstream(name: &str, snapshot: &Snapshot) -> Refusal {
     hinted(refusal(404, Code::Unknown, "unknown upstream", detail), hint)
 }
 
+pub(super) fn unknown_target(
+    upstream: &str,
+    target: &str,
+    near: Option<&str>,
+    known: &[&str],
+) -> Refusal {
+    let detail = format!("{upstream}: there is no target \"{target}\"");
+    let hint = match near {
+        Some(near) => format!("did you mean {near}?"),
+        None => format!("it has {}", listed(known)),
+    };
+    hinted(refusal(404, Code::Unknown, "unknown target", detail), hint)
+}
+
 pub(super) fn unknown_colour(unknown: &UnknownColour) -> Refusal {
     refusal(422, Code::Unknown, "unknown colour", unknown.to_string())
 }
@@ -83,6 +97,30 @@ pub(super) fn draining(upstream: &str, colour: Colour) -> Refusal {
     hinted(busy, "`proxyctl status` shows when it is done")
 }
 
+pub(super) fn target_drains(upstream: &str, colour: Colour, target: &str) -> Refusal {
+    let detail = format!("{upstream}: {colour} is not whole: {target} drains");
+    let refused = refusal(409, Code::Gate, "a target drains", detail);
+    hinted(refused, format!("`proxyctl target ready {upstream} {target}` first"))
+}
+
+pub(super) fn live(upstream: &str, colour: Colour) -> Refusal {
+    let refused = in_use(format!("{upstream}: {colour} is live: requests would move at once"));
+    hinted(refused, "give the standby colour its targets and promote it: proxyctl deploy")
+}
+
+/// The problems of a list of targets: where the file would have them is no place of this request.
+pub(super) fn bad_targets(problems: &[Problem]) -> Refusal {
+    let all: Vec<&str> = problems
+        .iter()
+        .map(|problem| problem.what.as_str())
+        .collect();
+    let refused = malformed(all.join("\n"));
+    match problems.iter().find_map(|problem| problem.hint.as_ref()) {
+        Some(hint) => hinted(refused, hint),
+        None => refused,
+    }
+}
+
 pub(super) fn busy_promotion(
     upstream: &str,
     colour: Colour,
@@ -108,6 +146,11 @@ pub(super) fn busy_steps(upstreams: &str, colour: Colour, caller: Caller) -> Ref
 
 pub(super) fn busy_guard(upstream: &str, colour: Colour, caller: Caller) -> Refusal {
     let detail = format!("{upstream}: a guard of {caller} holds {colour} off");
+    refusal(409, Code::Busy, "busy", detail)
+}
+
+pub(super) fn busy_roll(upstream: &str, caller: Caller) -> Refusal {
+    let detail = format!("{upstream}: a roll of {caller} takes its targets one after the other");
     refusal(409, Code::Busy, "busy", detail)
 }
 

@@ -17,6 +17,7 @@ use crate::control::reload::Ground;
 use crate::control::reload::candidate::Candidate;
 use crate::control::supervisor::Supervisor;
 use crate::control::supervisor::handle::Cause;
+use crate::control::supervisor::pools;
 use crate::control::supervisor::refusal;
 use crate::control::supervisor::running::Running;
 use crate::control::supervisor::start::remember;
@@ -79,6 +80,10 @@ impl Supervisor {
         }
         if candidate.print == self.print {
             return Ok(false);
+        }
+        let clashes = pools::clashes(&candidate.settings, &self.memory);
+        if !clashes.is_empty() {
+            return Err(refusal::bad_file(candidate.clashes(clashes)));
         }
         let prepared = self
             .listeners

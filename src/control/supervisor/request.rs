@@ -11,6 +11,7 @@ use crate::control::command::Rollback;
 use crate::control::command::canary::Canary;
 use crate::control::command::canary::Preview;
 use crate::control::command::event::Reason;
+use crate::control::command::target::SetPool;
 use crate::control::supervisor::refusal;
 use crate::control::supervisor::running::ends_canary;
 use crate::model::colour::Colour;
@@ -40,6 +41,8 @@ pub(super) struct Wish {
     pub(super) canary: Option<Share>,
     /// Good rounds that open the gate; 0: forced.
     pub(super) rounds: u32,
+    /// Its colour has got other targets for it, which go again if it comes to nothing.
+    pub(super) deploys: bool,
     /// How long the new colour is judged; `None`: as the file says.
     pub(super) bake: Option<Duration>,
     /// What becomes of it if it is judged bad; `None`: as the file says.
@@ -63,6 +66,7 @@ impl Wish {
             bake: None,
             on_fail: None,
             is_back: true,
+            deploys: false,
         }
     }
 }
@@ -166,6 +170,7 @@ pub(super) fn promote(request: &Promote, snapshot: &Snapshot) -> Result<Wish, Re
         build: request.build.clone(),
         dry_run: request.dry_run,
         canary: None,
+        deploys: false,
         // That the live colour stays needs no proof.
         rounds: if request.force || upstreams.iter().all(|up| ends_canary(up, colour)) {
             0
@@ -176,13 +181,12 @@ pub(super) fn promote(request: &Promote, snapshot: &Snapshot) -> Result<Wish, Re
         on_fail: request.on_fail.as_deref().map(on_fail).transpose()?,
         is_back: false,
     };
-    let Some(expected) = expected else { return Ok(wish) };
     for upstream in upstreams {
-        match upstream.live() {
-            Some(live) if live != expected => {
+        match (upstream.live(), expected) {
+            (Some(live), Some(expected)) if live != expected => {
                 return Err(refusal::expect_live(&upstream.name, expected, live));
             }
-            Some(_) | None => {}
+            (Some(_) | None, _) => {}
         }
     }
     Ok(wish)
@@ -238,6 +242,11 @@ pub(super) fn guard(request: &Guard, snapshot: &Snapshot) -> Result<(Upstream, C
     first
         .map(|upstream| (upstream, colour))
         .ok_or_else(refusal::nothing_promotable)
+}
+
+pub(super) fn pool(request: &SetPool, snapshot: &Snapshot) -> Result<(Upstream, Colour), Refusal> {
+    let (colour, upstream) = (request.colour.clone(), request.upstream.clone());
+    guard(&Guard { colour, upstream, ignore_hold: false }, snapshot)
 }
 
 /// A build can only be asked for where the file says which header names it.
@@ -324,6 +333,16 @@ pub(super) fn of_any_kind<'a>(
         }
         None => Ok(known.iter().collect()),
     }
+}
+
+/// The one upstream a command names that concerns those without colours, too.
+pub(super) fn one_of_any_kind<'a>(
+    named: Option<&String>,
+    snapshot: &'a Snapshot,
+) -> Result<&'a Upstream, Refusal> {
+    let upstreams = of_any_kind(named.map(std::slice::from_ref), false, snapshot)?;
+    let first = upstreams.first().copied();
+    first.ok_or_else(|| refusal::unknown_upstream("", snapshot))
 }
 
 /// `250ms`, `1s`, `2m`, `1h`: as in the file.

@@ -75,6 +75,8 @@ pub(super) struct Running {
     pub(super) trials: Vec<Trial>,
     /// What that has come to.
     pub(super) verdicts: Vec<Verdict>,
+    /// Its colour has got other targets for it, which go again if it comes to nothing.
+    pub(super) deploys: bool,
     /// What it waits for.
     pub(super) task: Option<AbortHandle>,
 }

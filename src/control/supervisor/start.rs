@@ -29,6 +29,8 @@ use crate::control::supervisor::ASKS;
 use crate::control::supervisor::Supervisor;
 use crate::control::supervisor::bakes::Bakes;
 use crate::control::supervisor::handle::Handle;
+use crate::control::supervisor::pools;
+use crate::control::supervisor::targets;
 use crate::model::colour::Colour;
 use crate::model::health::Verdict;
 use crate::model::problem::Problem;
@@ -83,6 +85,10 @@ pub async fn build(
     }
     let key = Arc::new(signing::key(&candidate.settings.state_dir));
     let (snapshot, memory) = first_snapshot(&candidate, recovered, workers, &key).await;
+    targets::obey(&snapshot);
+    for (at, what, hint) in pools::clashes(&snapshot.settings, &memory) {
+        tracing::error!(at, what, hint, "the file and what was ordered do not go together");
+    }
     let (flips_to, flips) = mpsc::unbounded_channel();
     let probes = metrics.clone();
     let on_probe = move |upstream: &str, colour: &str, target: &str, took: Duration| {
@@ -113,6 +119,8 @@ pub async fn build(
         bakes: Bakes::new(),
         walks: BTreeMap::new(),
         guards: Vec::new(),
+        rolls: Vec::new(),
+        drains: BTreeMap::new(),
         leftovers: Vec::new(),
         tasks: JoinSet::new(),
         bus,
@@ -159,6 +167,15 @@ async fn first_snapshot(
             generation = state.generation + 1;
             memory = state.memory;
             verdicts_lost(&mut memory, now);
+            for (upstream, orders) in &mut memory.orders {
+                if orders.take_targets_back() {
+                    tracing::warn!(
+                        upstream,
+                        "a deploy had not come to its switch: the former targets are back"
+                    );
+                }
+            }
+            memory.orders.retain(|_, orders| !orders.is_empty());
         }
         Recovered::Damaged { warning } => {
             tracing::error!(

@@ -13,10 +13,13 @@ use tokio::time::sleep_until;
 
 use crate::control::checks;
 use crate::control::command::event::Event;
+use crate::control::command::target::TargetEvent;
 use crate::control::gate;
 use crate::control::gate::Asked;
 use crate::control::promotion::after_the_deadline;
 use crate::control::supervisor::handle::EventStream;
+use crate::control::supervisor::target_tasks::About;
+use crate::control::supervisor::target_tasks::Vouched;
 use crate::control::supervisor::warm::Step;
 use crate::control::warmup;
 use crate::model::colour::Colour;
@@ -49,6 +52,10 @@ pub(super) enum Done {
     Look(Serial),
     /// A pool that a reload replaced has no work left, or none that could be ended.
     Emptied(Arc<Pool>, CutCount),
+    /// The drain of a target has come to its end; who is told, and what.
+    TargetDrained(Box<(About, TargetEvent)>),
+    /// The gate of a target has come to its end.
+    TargetVouched(Box<(About, Vouched)>),
     /// Every target has been probed once since the start.
     FirstRound,
     /// A part of a promotion in steps has come to its end; `None`: nobody waits for it any more.

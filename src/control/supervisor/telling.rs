@@ -97,6 +97,8 @@ pub(super) fn log_end(running: &Running, ending: Ending, event: &Event) {
         | Event::Probe { .. }
         | Event::Ejection { .. }
         | Event::Ordered { .. }
+        | Event::Target(_)
+        | Event::Rolling { .. }
         | Event::Canary { .. }
         | Event::Reload { .. } => {
             tracing::info!(id, upstreams, %caller, generation, ?ending, "promotion ended");

@@ -231,6 +231,10 @@ fn of_targets(tree: &mut Tree, pools: &[InService<'_>]) -> Vec<Family> {
         "proxy_target_healthy",
         "Whether this target's probes are good; 1 while it has never been probed.",
     );
+    let mut draining = Family::gauge(
+        "proxy_target_draining",
+        "Whether this target gets no new requests, because somebody drains it.",
+    );
     let mut ejected = Family::gauge(
         "proxy_target_ejected",
         "Whether this target rests, because requests failed on it one after the other.",
@@ -262,12 +266,13 @@ fn of_targets(tree: &mut Tree, pools: &[InService<'_>]) -> Vec<Family> {
                 Verdict::Unhealthy => 0,
             };
             healthy.add(&labels, usable);
+            draining.add(&labels, u64::from(target.is_draining()));
             ejected.add(&labels, u64::from(target.health.is_ejected()));
             ejections.add(&labels, cells.ejections.get());
             probes.add_timings(&labels, &cells.probes.read());
         }
     }
-    vec![errors, healthy, ejected, ejections, probes]
+    vec![errors, healthy, draining, ejected, ejections, probes]
 }
 
 /// Only upstreams with colours can be promoted.

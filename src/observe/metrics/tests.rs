@@ -166,6 +166,7 @@ fn every_metric_of_the_interface_exists_at_zero_from_the_start() {
         r#"proxy_retries_total{upstream="app",colour="green"}"#,
         r#"proxy_retries_over_budget_total{upstream="app",colour="green"}"#,
         r#"proxy_fail_open_total{upstream="static",colour=""}"#,
+        r#"proxy_target_draining{upstream="app",colour="blue",target="10.0.0.1:80"}"#,
         r#"proxy_target_ejected{upstream="app",colour="blue",target="10.0.0.1:80"}"#,
         r#"proxy_ejections_total{upstream="app",colour="blue",target="10.0.0.2:80"}"#,
         r#"proxy_requests_in_flight{upstream="static",colour=""}"#,

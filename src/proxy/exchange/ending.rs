@@ -37,7 +37,7 @@ impl Exchange {
         }
         self.fail(fault);
         self.rest();
-        self.in_use.replace(None);
+        self.leave_target(fault);
         if let Some(lease) = self.lease.take() {
             self.was_exceptional.set(lease.is_exceptional());
             self.give_back(lease, fault);
@@ -117,6 +117,7 @@ impl Watched for Exchange {
     fn tick(&self, now: Instant) -> Option<Instant> {
         let over = match self.worker.stage.get() {
             Stage::Now => Some(Fault::Cut),
+            Stage::Running | Stage::Graceful if self.is_target_cut() => Some(Fault::Cut),
             Stage::Running | Stage::Graceful => self.part(now),
         };
         if let Some(fault) = over {

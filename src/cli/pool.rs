@@ -1,0 +1,83 @@
+//! `pool set`, `pool reset` and `deploy`: targets at run time.
+
+use crate::cli::args::Promote;
+use crate::cli::args::Which;
+use crate::cli::args::target::Deploy;
+use crate::cli::args::target::Pool;
+use crate::cli::look;
+use crate::cli::promote;
+use crate::cli::run::DONE;
+use crate::cli::run::Hand;
+use crate::cli::run::REFUSED;
+use crate::cli::run::Stopped;
+use crate::cli::run::USAGE;
+use crate::cli::screen::Tone;
+use crate::cli::screen::line;
+use crate::control::command::status::Status;
+use crate::control::command::target::PoolSet;
+use crate::control::command::target::SetPool;
+
+/// `pool`.
+///
+/// # Errors
+/// No daemon, or a refusal.
+pub async fn pool(hand: &mut Hand<'_>, args: Pool) -> Result<u8, Stopped> {
+    let request = match args {
+        Pool::Set { colour, targets, upstream, force } => {
+            SetPool { upstream, colour: colour.to_string(), targets: Some(targets), force }
+        }
+        Pool::Reset { colour, upstream, force } => {
+            SetPool { upstream, colour: colour.to_string(), targets: None, force }
+        }
+    };
+    let answer = hand.ask("/v1/pool", &request).await?;
+    let body = hand.accepted(answer).await?.whole().await?;
+    if hand.json {
+        hand.out.pass_on(&body);
+        return Ok(DONE);
+    }
+    let set: PoolSet = hand.understand(&body)?;
+    if !hand.quiet {
+        let differs = if set.overridden { ", not those of the file" } else { ", as in the file" };
+        let (upstream, colour, targets) = (set.upstream, set.colour, set.targets.join(", "));
+        let tone = if set.overridden { Tone::Warn } else { Tone::Good };
+        hand.out
+            .print(&line(tone, format!("{upstream}: {colour} has {targets}{differs}")));
+    }
+    Ok(DONE)
+}
+
+/// `deploy`.
+///
+/// # Errors
+/// No daemon, or a refusal before the gate.
+pub async fn deploy(hand: &mut Hand<'_>, args: Deploy) -> Result<u8, Stopped> {
+    let body = hand.fetch("/v1/status").await?;
+    let status: Status = hand.understand(&body)?;
+    let (name, colour) = match look::standby_of(&status, args.upstream.as_deref()) {
+        Ok(standby) => standby,
+        Err((what, hint)) => {
+            hand.complain(&what, Some(&hint));
+            return Ok(USAGE);
+        }
+    };
+    let promote = Promote {
+        colour,
+        which: Which { upstreams: vec![name.clone()], all: false },
+        manner: args.manner,
+        // Whoever has deployed meanwhile has made this colour live.
+        expect_live: Some(colour.other()),
+        build: args.build,
+        bake: args.bake,
+        steps: Vec::new(),
+        pause: None,
+        on_fail: args.on_fail,
+        dry_run: false,
+    };
+    let code = promote::promote_with(hand, promote, Some(args.targets)).await?;
+    if code == REFUSED && !hand.json {
+        hand.err
+            .say(&format!("  {name}: {colour} has its former targets again, nothing has changed"));
+    }
+    Ok(code)
+}
