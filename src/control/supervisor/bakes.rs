@@ -286,6 +286,22 @@ impl Supervisor {
         }
     }
 
+    /// A drain that had to cut has shut its pools for that. Those that are held are open to exceptions
+    /// again, now that its receipt is written.
+    pub(super) fn let_exceptions_in(&self, running: &mut Running) {
+        running.hear_what_is_held(&self.memory);
+        for member in running.members.iter().filter(|member| member.held) {
+            let (name, colour) = (&member.upstream.name, member.colour.other());
+            let now = self.snapshots.load();
+            let Some(pool) = now.upstream(name).and_then(|up| up.pool(colour)) else { continue };
+            let leases = pool.leases();
+            let is_empty = leases.is_shut() && leases.in_flight() == 0;
+            if is_empty && self.guard_of(name, colour).is_none() {
+                leases.retire();
+            }
+        }
+    }
+
     /// What the receipts of an ending owe to verdicts and to what is held.
     pub(super) fn complete(&self, running: &Running, ending: Ending, receipts: &mut [Receipt]) {
         let now = SystemTime::now();

@@ -343,6 +343,7 @@ impl Supervisor {
         // Who asks for the status after the verdict must not meet the promotion again.
         self.promotions_changed();
         running.tell(&self.bus, &event);
+        self.let_exceptions_in(running);
     }
 }
 
