@@ -148,19 +148,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_happening_is_one_line() {
+    fn an_order_about_a_target_is_one_line_from_its_begin_to_its_end() {
         for (json, told) in [
-            (r#""event":"gating","targets":[]"#, "gate: 0 of 0 targets passed"),
-            (r#""event":"draining","in_flight":3"#, "draining: 3 in flight"),
-            (r#""event":"drained","receipts":[]"#, "drained"),
-            (r#""event":"reopened","receipts":[]"#, "taken back"),
-            (r#""event":"cut","receipts":[]"#, "0 cut at the drain deadline"),
-            (
-                r#""event":"refused","code":"gate","reasons":[{"upstream":"app","colour":"green","what":"a"},{"upstream":"app","colour":"green","what":"b"}]"#,
-                "refused: a; b",
-            ),
-            (r#""event":"guarded","upstream":"app","colour":"blue""#, "app: blue is guarded"),
-            (r#""event":"rolling","upstream":"app""#, "app: a roll begins"),
             (
                 r#""event":"target","upstream":"f","target":"t:1","phase":"draining","in_flight":2"#,
                 "f: t:1 drains: 2 in flight",
@@ -181,6 +170,28 @@ mod tests {
                 r#""event":"target","upstream":"f","target":"t:1","phase":"ready","in_flight":0"#,
                 "f: t:1 is ready",
             ),
+        ] {
+            let json = format!(r#"{{"at":"T",{json}}}"#);
+            let parsed: Notice = serde_json::from_str(&json).unwrap();
+            let text: String = notice(&parsed).into_iter().map(|span| span.text).collect();
+            assert_eq!(text, format!("T {told}"));
+        }
+    }
+
+    #[test]
+    fn every_happening_is_one_line() {
+        for (json, told) in [
+            (r#""event":"gating","targets":[]"#, "gate: 0 of 0 targets passed"),
+            (r#""event":"draining","in_flight":3"#, "draining: 3 in flight"),
+            (r#""event":"drained","receipts":[]"#, "drained"),
+            (r#""event":"reopened","receipts":[]"#, "taken back"),
+            (r#""event":"cut","receipts":[]"#, "0 cut at the drain deadline"),
+            (
+                r#""event":"refused","code":"gate","reasons":[{"upstream":"app","colour":"green","what":"a"},{"upstream":"app","colour":"green","what":"b"}]"#,
+                "refused: a; b",
+            ),
+            (r#""event":"guarded","upstream":"app","colour":"blue""#, "app: blue is guarded"),
+            (r#""event":"rolling","upstream":"app""#, "app: a roll begins"),
             (
                 r#""event":"ejection","upstream":"f","target":"t:1","ejected":true,"until":"T""#,
                 "f: t:1 is ejected until T: requests fail on it",

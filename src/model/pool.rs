@@ -134,7 +134,7 @@ impl Pool {
     /// Whether any of its targets may be sent requests.
     #[must_use]
     pub fn is_usable(&self) -> bool {
-        self.targets.iter().any(|target| target.health.is_usable())
+        self.targets.iter().any(|target| target.is_fit())
     }
 
     /// The colour as a metric label: empty for a plain pool.

@@ -21,6 +21,7 @@ use crate::control::supervisor::running::Running;
 use crate::control::supervisor::switch::changed;
 use crate::control::supervisor::switch::failed_since;
 use crate::control::supervisor::switch::not_durable;
+use crate::control::supervisor::targets;
 use crate::model::colour::Colour;
 use crate::model::orders::Order;
 use crate::model::orders::Orders;
@@ -38,7 +39,10 @@ impl Supervisor {
             return Err(refusal::stopping());
         }
         match request::canary(request, &self.snapshots.load())? {
-            CanaryWay::Gate(wish) => self.start(wish, caller).await,
+            CanaryWay::Gate(wish) => {
+                targets::may_serve(&wish)?;
+                self.start(wish, caller).await
+            }
             CanaryWay::Weight(names, colour) => {
                 self.weigh(&names, colour, request.weight, caller).await
             }

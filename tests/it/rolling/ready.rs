@@ -44,6 +44,26 @@ fn a_target_that_is_ready_already_is_said_to_be() {
 }
 
 #[test]
+fn a_canary_whose_targets_all_drain_gives_its_users_the_live_colour() {
+    let (_blue, green, proxy) = fleet();
+    let [one, two] = [&green[0], &green[1]].map(|origin| origin.address.to_string());
+    proxy.ctl(["target", "drain", "app", &one]).expect(0);
+    let refused = proxy.ctl(["canary", "green", "--weight", "99"]).expect(1);
+    assert!(refused.stderr.contains("drains"), "{refused:?}");
+    proxy.ctl(["target", "ready", "app", &one]).expect(0);
+    proxy.ctl(["canary", "green", "--weight", "100"]).expect(0);
+    assert_eq!(proxy.colour(), "green");
+    // Requests are sent there now: the last one is drained only by force.
+    proxy.ctl(["target", "drain", "app", &one]).expect(0);
+    assert_eq!(proxy.colour(), "green");
+    proxy.ctl(["target", "drain", "app", &two]).expect(1);
+    proxy
+        .ctl(["target", "drain", "app", &two, "--force"])
+        .expect(0);
+    assert_eq!(proxy.colour(), "blue");
+}
+
+#[test]
 fn a_colour_with_a_target_that_drains_is_not_promoted_but_by_force() {
     let (_blue, green, proxy) = fleet();
     let one = green[0].address.to_string();
