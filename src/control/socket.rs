@@ -2,6 +2,7 @@
 //! is logged with every change.
 
 mod bind;
+mod query;
 mod routes;
 
 use std::convert::Infallible;

@@ -20,6 +20,7 @@ use crate::control::command::status::TargetStatus;
 use crate::control::command::status::UpstreamStatus;
 use crate::control::events;
 use crate::model::colour::Colour;
+use crate::model::health::Kept;
 use crate::model::health::ProbeRecord;
 use crate::model::health::Verdict;
 use crate::model::orders::canary::Canary;
@@ -61,6 +62,30 @@ impl Board {
     }
 }
 
+/// Adds the last probes of each target, for who asks for them.
+pub fn add_probes(status: &mut Status, snapshot: &Snapshot) {
+    for upstream in &snapshot.upstreams {
+        let Some(theirs) = status.upstreams.get_mut(&*upstream.name) else { continue };
+        for pool in upstream.all_pools() {
+            let Some(of_pool) = theirs.pools.get_mut(key(pool)) else { continue };
+            for (target, of_target) in pool.targets.iter().zip(&mut of_pool.targets) {
+                of_target.probes = probes(target);
+            }
+        }
+    }
+}
+
+/// The last probes of a target, the oldest first.
+pub(super) fn probes(target: &Target) -> Vec<ProbeStatus> {
+    let probe = |kept: Kept| ProbeStatus { body: kept.body, ..of_probe(&kept.record) };
+    target.health.recent().into_iter().map(probe).collect()
+}
+
+/// A pool's name in the answer.
+fn key(pool: &Pool) -> &'static str {
+    pool.colour.map_or("targets", Colour::as_str)
+}
+
 /// Puts the answer together. Counts of requests are plain readings: exact for a retired pool only.
 #[must_use]
 pub fn status(snapshot: &Snapshot, board: &Board) -> Status {
@@ -86,10 +111,7 @@ fn of_upstream(upstream: &Upstream, board: &Board) -> UpstreamStatus {
     let live = upstream.live();
     let pools = upstream
         .all_pools()
-        .map(|pool| {
-            let key = pool.colour.map_or("targets", Colour::as_str);
-            (key.to_owned(), of_pool(pool, board))
-        })
+        .map(|pool| (key(pool).to_owned(), of_pool(pool, board)))
         .collect();
     UpstreamStatus {
         live,
@@ -151,6 +173,7 @@ fn of_target(target: &Target) -> TargetStatus {
         ejected_until: target.health.ejected_until().map(events::at),
         in_flight: target.in_flight.read(),
         last_probe: target.health.last().map(|probe| of_probe(&probe)),
+        probes: Vec::new(),
     }
 }
 
@@ -159,6 +182,7 @@ fn of_probe(probe: &ProbeRecord) -> ProbeStatus {
         at: events::at(probe.at),
         outcome: probe.outcome.to_string(),
         latency_ms: milliseconds(probe.latency),
+        body: None,
     }
 }
 

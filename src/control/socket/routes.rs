@@ -23,6 +23,7 @@ use crate::control::command::Guard;
 use crate::control::command::Refusal;
 use crate::control::command::event::Event;
 use crate::control::command::event::Notice;
+use crate::control::socket::query::Query;
 use crate::control::supervisor::handle::Caller;
 use crate::control::supervisor::handle::Cause;
 use crate::control::supervisor::handle::EventStream;
@@ -60,7 +61,9 @@ pub(super) async fn respond(
     if head.method != allowed {
         return wrong_method(&allowed);
     }
+    let query = Query::of(head.uri.query());
     let done = match head.uri.path() {
+        "/v1/status" if query.has("probes") => Ok(answer::json(&handle.status_with_probes())),
         "/v1/status" => Ok(answer::json(&handle.status())),
         "/v1/events" => Ok(answer::lines(follow(handle.subscribe(), stopping))),
         path => command(path, body, handle, caller, stopping).await,

@@ -193,6 +193,15 @@ impl Handle {
         status::status(&self.snapshot.load(), &self.board.borrow())
     }
 
+    /// The whole state, with the last probes of each target.
+    #[must_use]
+    pub fn status_with_probes(&self) -> Status {
+        let snapshot = self.snapshot.load();
+        let mut status = status::status(&snapshot, &self.board.borrow());
+        status::add_probes(&mut status, &snapshot);
+        status
+    }
+
     /// Whether the public listeners are open and the daemon is not stopping.
     #[must_use]
     pub fn is_ready(&self) -> bool {
