@@ -1,6 +1,7 @@
 //! What may be typed: the commands of `proxyctl`, their flags, and the text of `--help`.
 
 pub mod canary;
+pub mod looks;
 pub mod maintenance;
 
 use std::ffi::OsString;
@@ -121,6 +122,8 @@ pub enum Command {
     Maintenance(maintenance::Maintenance),
     /// Apply the configuration file now, and report its problems
     Reload,
+    /// Show who changed what, when, and what came of it; the newest last
+    History(looks::History),
     /// Follow what happens: probe flips, promotions, drains, reloads
     Events,
     /// Print the completions for a shell
@@ -207,7 +210,7 @@ pub struct Guard {
 }
 
 /// Refused here already, so that a misspelt colour is wrong usage even when no daemon answers.
-fn colour() -> impl TypedValueParser<Value = Colour> {
+pub(super) fn colour() -> impl TypedValueParser<Value = Colour> {
     PossibleValuesParser::new(Colour::BOTH.map(Colour::as_str))
         .try_map(|word| word.parse::<Colour>())
 }

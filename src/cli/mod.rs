@@ -3,11 +3,13 @@
 pub mod args;
 pub mod canary;
 pub mod guard;
+pub mod history;
 pub mod locate;
 pub mod look;
 pub mod maintenance;
 pub mod notices;
 pub mod promote;
+pub mod query;
 pub mod run;
 pub mod screen;
 pub mod show;

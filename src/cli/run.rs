@@ -15,6 +15,7 @@ use crate::cli::args::Args;
 use crate::cli::args::Command;
 use crate::cli::canary;
 use crate::cli::guard;
+use crate::cli::history;
 use crate::cli::look;
 use crate::cli::maintenance;
 use crate::cli::promote;
@@ -124,6 +125,7 @@ impl<'a> Hand<'a> {
             Command::Probe { colour, which } => look::probe(self, colour, &which).await,
             Command::Maintenance(args) => maintenance::maintenance(self, args).await,
             Command::Reload => look::reload(self).await,
+            Command::History(args) => history::history(self, args).await,
             Command::Events => look::events(self).await,
             Command::Completions { shell } => Ok(self.completions(shell)),
         }

@@ -7,6 +7,7 @@ pub mod client;
 pub mod command;
 pub mod events;
 pub mod gate;
+pub mod history;
 pub mod journal;
 pub mod probe;
 pub mod promotion;

@@ -3,6 +3,7 @@
 
 mod bind;
 mod query;
+mod recorded;
 mod routes;
 
 use std::convert::Infallible;

@@ -29,6 +29,7 @@ mod h2_conformance;
 mod h2_floods;
 mod harness;
 mod harness_tests;
+mod history;
 mod hostile;
 mod hostile_h1;
 mod hostile_h2;

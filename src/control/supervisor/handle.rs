@@ -25,6 +25,7 @@ use crate::control::command::maintenance::Maintained;
 use crate::control::command::status::Status;
 use crate::control::events::Bus;
 use crate::control::gate;
+use crate::control::history::Recorder;
 use crate::control::status;
 use crate::control::status::Board;
 use crate::control::supervisor::refusal;
@@ -212,6 +213,12 @@ impl Handle {
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Notice> {
         self.bus.subscribe()
+    }
+
+    /// What was changed, and by whom.
+    #[must_use]
+    pub fn history(&self) -> &Recorder {
+        self.bus.history()
     }
 
     /// The snapshot of the moment.

@@ -8,9 +8,10 @@ mod maintenance;
 mod orders;
 mod preview;
 mod promote;
+mod recorded;
 pub(crate) mod refusal;
 mod reloading;
-mod request;
+pub(in crate::control) mod request;
 mod running;
 mod start;
 mod switch;
@@ -111,6 +112,7 @@ impl Supervisor {
     /// at once, nothing is waited for.
     pub async fn run(mut self, stopping: Stopping) {
         let (mut graceful, mut now) = (stopping.clone(), stopping);
+        self.record_own("start", "done", None);
         self.tasks.spawn(tasks::first_round(self.snapshots.load()));
         while !(self.stopping && self.running.is_empty()) {
             tokio::select! {
@@ -128,6 +130,8 @@ impl Supervisor {
             self.apply_waiting().await;
         }
         self.board_with(|board| board.ready = false);
+        self.record_own("stop", "done", None);
+        self.bus.history().written().await;
     }
 
     async fn take(&mut self, ask: Ask) {

@@ -28,6 +28,8 @@ const DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// A promotion as it is wanted, checked.
 #[derive(Debug)]
 pub(super) struct Wish {
+    /// `promote`, `rollback` or `canary`.
+    pub(super) asked: &'static str,
     /// The upstreams and the colour each should get; not empty, no upstream twice.
     pub(super) members: Vec<(Upstream, Colour)>,
     pub(super) gate_timeout: Option<Duration>,
@@ -77,6 +79,7 @@ pub(super) fn canary(request: &Canary, snapshot: &Snapshot) -> Result<CanaryWay,
         .map(|upstream| (upstream.clone(), wanted))
         .collect();
     Ok(CanaryWay::Gate(Wish {
+        asked: "canary",
         members,
         gate_timeout: duration("gate_timeout", request.gate_timeout.as_deref())?,
         drain_timeout: duration("drain_timeout", request.drain_timeout.as_deref())?,
@@ -131,6 +134,7 @@ pub(super) fn promote(request: &Promote, snapshot: &Snapshot) -> Result<Wish, Re
         .map(self::colour)
         .transpose()?;
     let wish = Wish {
+        asked: "promote",
         members: upstreams
             .iter()
             .map(|upstream| ((*upstream).clone(), colour))
@@ -189,6 +193,7 @@ pub(super) fn rollback(request: &Rollback, snapshot: &Snapshot) -> Result<Way, R
     }
     let switches = members.iter().any(|(up, colour)| !ends_canary(up, *colour));
     Ok(Way::Back(Wish {
+        asked: "rollback",
         members,
         gate_timeout,
         drain_timeout,
@@ -302,7 +307,10 @@ pub(super) fn of_any_kind<'a>(
 }
 
 /// `250ms`, `1s`, `2m`, `1h`: as in the file.
-pub(super) fn duration(key: &str, text: Option<&str>) -> Result<Option<Duration>, Refusal> {
+pub(in crate::control) fn duration(
+    key: &str,
+    text: Option<&str>,
+) -> Result<Option<Duration>, Refusal> {
     let Some(text) = text else { return Ok(None) };
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);

@@ -15,6 +15,7 @@ use crate::config::watch::Watch;
 use crate::control::checks;
 use crate::control::checks::Checks;
 use crate::control::events::Bus;
+use crate::control::history::Recorder;
 use crate::control::journal::Journal;
 use crate::control::journal::Memory;
 use crate::control::journal::Recovered;
@@ -88,7 +89,8 @@ pub async fn build(
         probes.probe(upstream, colour.parse().ok(), target, took);
     };
     let snapshots = Publisher::new(Arc::new(snapshot));
-    let (published, bus) = (snapshots.published(), Bus::default());
+    let history = Recorder::new(&candidate.settings.state_dir, metrics.clone());
+    let (published, bus) = (snapshots.published(), Bus::new(history));
     let (asks_to, asks) = mpsc::channel(ASKS);
     let (board, board_of) = watch::channel(Arc::new(Board::new(path.clone())));
     let handle =

@@ -1,0 +1,33 @@
+//! The commands that look closely: `why`, `history`, `explain`.
+
+use crate::cli::args::Which;
+use crate::cli::args::colour;
+use crate::model::colour::Colour;
+
+/// `history`.
+#[derive(Debug, clap::Args)]
+pub struct History {
+    /// The newest so many
+    #[arg(short, long, value_name = "NUMBER", default_value_t = 20)]
+    pub number: usize,
+    /// About this upstream only
+    #[arg(long, value_name = "NAME")]
+    pub upstream: Option<String>,
+    /// Of this last while only, such as 2h or 30m
+    #[arg(long, value_name = "DURATION")]
+    pub since: Option<String>,
+}
+
+/// `why`.
+#[derive(Debug, clap::Args)]
+pub struct Why {
+    /// The colour that is to be promoted
+    #[arg(value_parser = colour())]
+    pub colour: Colour,
+    /// Which upstreams.
+    #[command(flatten)]
+    pub which: Which,
+    /// Every target must present this build (health.build_header)
+    #[arg(long, value_name = "ID")]
+    pub build: Option<String>,
+}
