@@ -122,6 +122,8 @@ pub enum Command {
     Maintenance(maintenance::Maintenance),
     /// Apply the configuration file now, and report its problems
     Reload,
+    /// Say what stands in the way of a promotion, and show each target's last probes
+    Why(looks::Why),
     /// Show who changed what, when, and what came of it; the newest last
     History(looks::History),
     /// Follow what happens: probe flips, promotions, drains, reloads

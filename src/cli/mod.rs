@@ -15,6 +15,7 @@ pub mod screen;
 pub mod show;
 pub mod signals;
 pub mod story;
+pub mod why;
 pub mod words;
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use crate::cli::screen::Screen;
 use crate::cli::screen::Tone;
 use crate::cli::screen::span;
 use crate::cli::signals::Signals;
+use crate::cli::why;
 use crate::control::client::Answer;
 use crate::control::client::Client;
 use crate::control::client::Lost;
@@ -125,6 +126,7 @@ impl<'a> Hand<'a> {
             Command::Probe { colour, which } => look::probe(self, colour, &which).await,
             Command::Maintenance(args) => maintenance::maintenance(self, args).await,
             Command::Reload => look::reload(self).await,
+            Command::Why(args) => why::why(self, args).await,
             Command::History(args) => history::history(self, args).await,
             Command::Events => look::events(self).await,
             Command::Completions { shell } => Ok(self.completions(shell)),

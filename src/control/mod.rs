@@ -17,3 +17,4 @@ pub mod signing;
 pub mod socket;
 pub mod status;
 pub mod supervisor;
+pub mod why;

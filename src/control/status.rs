@@ -19,6 +19,7 @@ use crate::control::command::status::Status;
 use crate::control::command::status::TargetStatus;
 use crate::control::command::status::UpstreamStatus;
 use crate::control::events;
+use crate::control::supervisor::guards::Held;
 use crate::model::colour::Colour;
 use crate::model::health::Kept;
 use crate::model::health::ProbeRecord;
@@ -39,6 +40,8 @@ pub struct Board {
     pub ready: bool,
     /// The running promotion of each upstream that has one.
     pub promotions: BTreeMap<String, PromotionStatus>,
+    /// The guards that were granted; some may be over.
+    pub guards: Vec<Held>,
     /// Pools that a reload replaced and that still have work.
     pub leftovers: Vec<Arc<Pool>>,
     /// The open listeners.
@@ -55,6 +58,7 @@ impl Board {
         Self {
             ready: false,
             promotions: BTreeMap::new(),
+            guards: Vec::new(),
             leftovers: Vec::new(),
             listeners: Vec::new(),
             config: ConfigStatus { path, pending_restart: Vec::new(), last_reload },

@@ -56,3 +56,4 @@ mod timeouts;
 mod tls;
 mod tls_hostile;
 mod upgrade;
+mod why;

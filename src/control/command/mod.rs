@@ -6,6 +6,7 @@ pub mod event;
 pub mod history;
 pub mod maintenance;
 pub mod status;
+pub mod why;
 
 use serde::Deserialize;
 use serde::Serialize;

@@ -17,9 +17,14 @@ impl<'a> Query<'a> {
 
     /// The first parameter of this name, decoded.
     pub(super) fn get(self, name: &str) -> Option<Cow<'a, str>> {
-        let mut pairs = self.0.split('&').filter_map(|pair| pair.split_once('='));
+        self.all(name).next()
+    }
+
+    /// Every parameter of this name, decoded.
+    pub(super) fn all(self, name: &str) -> impl Iterator<Item = Cow<'a, str>> {
+        let pairs = self.0.split('&').filter_map(|pair| pair.split_once('='));
         pairs
-            .find(|(key, _)| *key == name)
+            .filter(move |(key, _)| *key == name)
             .map(|(_, value)| decoded(value))
     }
 
@@ -89,6 +94,7 @@ mod tests {
         assert_eq!(query.get("colour").as_deref(), Some("green"));
         assert_eq!(query.get("upstream").as_deref(), Some("a/b c"));
         assert_eq!(query.get("stream"), None);
+        assert_eq!(Query::of(Some("u=a&v=x&u=b")).all("u").collect::<Vec<_>>(), ["a", "b"]);
         assert!(query.has("probes") && !query.has("off") && !query.has("none"));
         assert_eq!(Query::of(Some("x=%4&y=%zz&z=%ff")).get("y").as_deref(), Some("%zz"));
     }

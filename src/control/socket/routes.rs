@@ -22,6 +22,7 @@ use crate::control::answer;
 use crate::control::answer::Answer;
 use crate::control::command::Code;
 use crate::control::command::Guard;
+use crate::control::command::Probe;
 use crate::control::command::Refusal;
 use crate::control::command::event::Event;
 use crate::control::command::event::Notice;
@@ -62,7 +63,7 @@ pub(super) async fn respond(
         return answer::problem(&forwarded());
     }
     let allowed = match head.uri.path() {
-        "/v1/status" | "/v1/events" | "/v1/history" => Method::GET,
+        "/v1/status" | "/v1/events" | "/v1/history" | "/v1/why" => Method::GET,
         "/v1/promote" | "/v1/rollback" | "/v1/probe" | "/v1/reload" | "/v1/guard"
         | "/v1/maintenance" | "/v1/canary" | "/v1/preview" => Method::POST,
         path => return answer::problem(&unknown_path(path)),
@@ -80,6 +81,7 @@ pub(super) async fn respond(
         "/v1/status" => Ok(answer::json(&handle.status())),
         "/v1/events" => Ok(answer::lines(follow(handle.subscribe(), stopping))),
         "/v1/history" => history(query, handle).await,
+        "/v1/why" => why(query, handle).await,
         path => recorded(path, body, handle, caller, stopping).await,
     };
     done.unwrap_or_else(|refused| {
@@ -145,6 +147,19 @@ async fn command(
     }
 }
 
+/// What stands in the way of a promotion.
+async fn why(query: Query<'_>, handle: &Handle) -> Result<Answer, Refusal> {
+    query.only(&["colour", "upstream", "all", "build"])?;
+    let upstreams: Vec<String> = query.all("upstream").map(Cow::into_owned).collect();
+    let request = Probe {
+        colour: query.get("colour").unwrap_or_default().into_owned(),
+        upstreams: (!upstreams.is_empty()).then_some(upstreams),
+        all: query.has("all"),
+    };
+    let build = query.get("build");
+    Ok(answer::json(&handle.why(request, build.as_deref()).await?))
+}
+
 /// The changes that were made, the newest last.
 async fn history(query: Query<'_>, handle: &Handle) -> Result<Answer, Refusal> {
     query.only(&["n", "upstream", "since"])?;
@@ -207,7 +222,7 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
 fn unknown_path(path: &str) -> Refusal {
     let detail = format!("there is nothing at {path}");
     let unknown = refusal(404, Code::Unknown, "unknown path", detail);
-    let hint = "/v1/status /v1/promote /v1/rollback /v1/guard /v1/probe /v1/canary /v1/preview /v1/maintenance /v1/reload /v1/events /v1/history";
+    let hint = "/v1/status /v1/promote /v1/rollback /v1/guard /v1/probe /v1/canary /v1/preview /v1/maintenance /v1/reload /v1/events /v1/history /v1/why";
     Refusal { hint: Some(hint.to_owned()), ..unknown }
 }
 

@@ -23,6 +23,7 @@ use crate::control::command::event::Notice;
 use crate::control::command::maintenance::Maintain;
 use crate::control::command::maintenance::Maintained;
 use crate::control::command::status::Status;
+use crate::control::command::why::Whys;
 use crate::control::events::Bus;
 use crate::control::gate;
 use crate::control::history::Recorder;
@@ -30,6 +31,7 @@ use crate::control::status;
 use crate::control::status::Board;
 use crate::control::supervisor::refusal;
 use crate::control::supervisor::request;
+use crate::control::why;
 use crate::model::colour::Colour;
 use crate::model::snapshot::Snapshot;
 use crate::sync::published::Published;
@@ -186,6 +188,21 @@ impl Handle {
         let (upstreams, colour) = request::probe(&request, &self.snapshot.load())?;
         let asked = gate::round(&upstreams, colour, None).await;
         Ok(Probed { passed: gate::passed(&asked), targets: gate::reports(&asked) })
+    }
+
+    /// What stands in the way of a promotion of `request.colour` now, by a fresh probe of every target
+    /// and by what holds the upstream. Changes nothing, so the supervisor is not asked.
+    ///
+    /// # Errors
+    ///
+    /// Unknown names, or a build where none can be asked for.
+    pub async fn why(&self, request: Probe, build: Option<&str>) -> Result<Whys, Refusal> {
+        let (upstreams, colour) = request::probe(&request, &self.snapshot.load())?;
+        if build.is_some() {
+            request::names_builds(&upstreams)?;
+        }
+        let asked = gate::round(&upstreams, colour, build).await;
+        Ok(why::why(&upstreams, colour, &asked, &self.board.borrow()))
     }
 
     /// The whole state. Never waits: a gate, a drain or a slow disk cannot delay it.

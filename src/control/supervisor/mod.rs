@@ -2,7 +2,7 @@
 //! every promotion under way, and takes one command at a time; what takes long runs beside it.
 
 mod canary;
-mod guards;
+pub mod guards;
 pub mod handle;
 mod maintenance;
 mod orders;

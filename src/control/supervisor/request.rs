@@ -65,7 +65,7 @@ pub(super) fn canary(request: &Canary, snapshot: &Snapshot) -> Result<CanaryWay,
     let which = (request.upstreams.as_deref(), request.all);
     let (upstreams, colour) = of_standby(&request.colour, which, snapshot)?;
     if request.build.is_some() {
-        names_builds(&upstreams)?;
+        names_builds(upstreams.iter().copied())?;
     }
     let runs = |upstream: &&Upstream| upstream.canary_order().is_some();
     let begins = request.weight > Share::NONE;
@@ -126,7 +126,7 @@ pub(super) fn promote(request: &Promote, snapshot: &Snapshot) -> Result<Wish, Re
     let colour = colour(&request.colour)?;
     let upstreams = chosen(request.upstreams.as_deref(), request.all, snapshot)?;
     if request.build.is_some() {
-        names_builds(&upstreams)?;
+        names_builds(upstreams.iter().copied())?;
     }
     let expected = request
         .expect_live
@@ -225,9 +225,11 @@ pub(super) fn guard(request: &Guard, snapshot: &Snapshot) -> Result<(Upstream, C
 }
 
 /// A build can only be asked for where the file says which header names it.
-fn names_builds(upstreams: &[&Upstream]) -> Result<(), Refusal> {
+pub(super) fn names_builds<'a>(
+    upstreams: impl IntoIterator<Item = &'a Upstream>,
+) -> Result<(), Refusal> {
     let silent = upstreams
-        .iter()
+        .into_iter()
         .find(|upstream| upstream.health.build_header.is_none());
     let Some(upstream) = silent else { return Ok(()) };
     let name = &upstream.name;
