@@ -124,6 +124,8 @@ pub enum Command {
     Reload,
     /// Say what stands in the way of a promotion, and show each target's last probes
     Why(looks::Why),
+    /// Tell what would become of a request: route, colour, targets, headers, and why
+    Explain(looks::Explain),
     /// Show who changed what, when, and what came of it; the newest last
     History(looks::History),
     /// Follow what happens: probe flips, promotions, drains, reloads

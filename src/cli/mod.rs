@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod canary;
+pub mod explain;
 pub mod guard;
 pub mod history;
 pub mod locate;

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use crate::cli::args::Args;
 use crate::cli::args::Command;
 use crate::cli::canary;
+use crate::cli::explain;
 use crate::cli::guard;
 use crate::cli::history;
 use crate::cli::look;
@@ -127,6 +128,7 @@ impl<'a> Hand<'a> {
             Command::Maintenance(args) => maintenance::maintenance(self, args).await,
             Command::Reload => look::reload(self).await,
             Command::Why(args) => why::why(self, args).await,
+            Command::Explain(args) => explain::explain(self, args).await,
             Command::History(args) => history::history(self, args).await,
             Command::Events => look::events(self).await,
             Command::Completions { shell } => Ok(self.completions(shell)),

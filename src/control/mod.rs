@@ -6,6 +6,7 @@ pub mod checks;
 pub mod client;
 pub mod command;
 pub mod events;
+pub mod explain;
 pub mod gate;
 pub mod history;
 pub mod journal;

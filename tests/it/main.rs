@@ -20,6 +20,7 @@ mod contract;
 mod drain;
 mod edge_cases;
 mod engine;
+mod explain;
 mod faults;
 mod forwarding;
 mod gate;

@@ -31,3 +31,19 @@ pub struct Why {
     #[arg(long, value_name = "ID")]
     pub build: Option<String>,
 }
+
+/// `explain`.
+#[derive(Debug, clap::Args)]
+pub struct Explain {
+    /// The URL, such as https://app.example.com/cart?x=1
+    pub url: String,
+    /// A header field, such as 'Cookie: a=b'; may be repeated
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    pub headers: Vec<String>,
+    /// The method [default: GET]
+    #[arg(short = 'X', long, value_name = "METHOD")]
+    pub method: Option<String>,
+    /// The address that the request comes from [default: 127.0.0.1]
+    #[arg(long, value_name = "ADDRESS")]
+    pub from: Option<String>,
+}

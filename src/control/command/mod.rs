@@ -3,6 +3,7 @@
 
 pub mod canary;
 pub mod event;
+pub mod explain;
 pub mod history;
 pub mod maintenance;
 pub mod status;

@@ -65,7 +65,7 @@ pub(super) async fn respond(
     let allowed = match head.uri.path() {
         "/v1/status" | "/v1/events" | "/v1/history" | "/v1/why" => Method::GET,
         "/v1/promote" | "/v1/rollback" | "/v1/probe" | "/v1/reload" | "/v1/guard"
-        | "/v1/maintenance" | "/v1/canary" | "/v1/preview" => Method::POST,
+        | "/v1/maintenance" | "/v1/canary" | "/v1/preview" | "/v1/explain" => Method::POST,
         path => return answer::problem(&unknown_path(path)),
     };
     if head.method != allowed {
@@ -139,6 +139,7 @@ async fn command(
             Ok(answer::lines(held(guarded, stopping)))
         }
         "/v1/maintenance" => Ok(answer::json(&handle.maintain(parse(&body)?, caller).await?)),
+        "/v1/explain" => Ok(answer::json(&handle.explain(&parse(&body)?)?)),
         "/v1/reload" => {
             let _none: Nothing = parse(&body)?;
             Ok(answer::json(&handle.reload(Cause::Asked(caller)).await?))
@@ -222,7 +223,7 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
 fn unknown_path(path: &str) -> Refusal {
     let detail = format!("there is nothing at {path}");
     let unknown = refusal(404, Code::Unknown, "unknown path", detail);
-    let hint = "/v1/status /v1/promote /v1/rollback /v1/guard /v1/probe /v1/canary /v1/preview /v1/maintenance /v1/reload /v1/events /v1/history /v1/why";
+    let hint = "/v1/status /v1/promote /v1/rollback /v1/guard /v1/probe /v1/canary /v1/preview /v1/maintenance /v1/reload /v1/events /v1/history /v1/why /v1/explain";
     Refusal { hint: Some(hint.to_owned()), ..unknown }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::sync::broadcast;
 use tokio::sync::mpsc;
@@ -20,11 +21,14 @@ use crate::control::command::canary::Preview;
 use crate::control::command::canary::Previewed;
 use crate::control::command::event::Event;
 use crate::control::command::event::Notice;
+use crate::control::command::explain::Explain;
+use crate::control::command::explain::Explained;
 use crate::control::command::maintenance::Maintain;
 use crate::control::command::maintenance::Maintained;
 use crate::control::command::status::Status;
 use crate::control::command::why::Whys;
 use crate::control::events::Bus;
+use crate::control::explain;
 use crate::control::gate;
 use crate::control::history::Recorder;
 use crate::control::status;
@@ -34,6 +38,7 @@ use crate::control::supervisor::request;
 use crate::control::why;
 use crate::model::colour::Colour;
 use crate::model::snapshot::Snapshot;
+use crate::net::listen::Listener;
 use crate::sync::published::Published;
 
 /// Who asks: the peer's credentials on the control socket.
@@ -74,6 +79,7 @@ pub struct Handle {
     pub(super) asks: mpsc::Sender<Ask>,
     pub(super) snapshot: Published<Snapshot>,
     pub(super) board: watch::Receiver<Arc<Board>>,
+    pub(super) listeners: watch::Receiver<Arc<Vec<Arc<Listener>>>>,
     pub(super) bus: Bus,
 }
 
@@ -203,6 +209,16 @@ impl Handle {
         }
         let asked = gate::round(&upstreams, colour, build).await;
         Ok(why::why(&upstreams, colour, &asked, &self.board.borrow()))
+    }
+
+    /// What would become of a request that came now.
+    ///
+    /// # Errors
+    ///
+    /// It is no request that a client could send.
+    pub fn explain(&self, request: &Explain) -> Result<Explained, Refusal> {
+        let listeners = Arc::clone(&self.listeners.borrow());
+        explain::explain(request, &self.snapshot.load(), &listeners, SystemTime::now())
     }
 
     /// The whole state. Never waits: a gate, a drain or a slow disk cannot delay it.

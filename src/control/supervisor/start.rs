@@ -93,8 +93,13 @@ pub async fn build(
     let (published, bus) = (snapshots.published(), Bus::new(history));
     let (asks_to, asks) = mpsc::channel(ASKS);
     let (board, board_of) = watch::channel(Arc::new(Board::new(path.clone())));
-    let handle =
-        Handle { asks: asks_to, snapshot: published.clone(), board: board_of, bus: bus.clone() };
+    let handle = Handle {
+        asks: asks_to,
+        snapshot: published.clone(),
+        board: board_of,
+        listeners: listeners.subscribe(),
+        bus: bus.clone(),
+    };
     let mut supervisor = Supervisor {
         snapshots,
         journal: Arc::new(Mutex::new(journal)),
