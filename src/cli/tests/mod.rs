@@ -3,4 +3,5 @@
 mod canary;
 mod guard;
 mod look;
+mod manuals;
 mod promote;
