@@ -106,9 +106,19 @@ fn ways(explained: &Explained) -> Vec<Vec<Span>> {
             "",
         );
     }
-    if let Some(most) = explained.body_max {
-        row("body", format!("{most} bytes at most"), "");
-    }
+    let limits = &explained.limits;
+    let body = match limits.request_body {
+        Some(bytes) => format!("{bytes} bytes"),
+        None => "unlimited".to_owned(),
+    };
+    row(
+        "limits",
+        format!(
+            "head {} bytes and {} fields, body {body}, {} requests of one address at once",
+            limits.request_header, limits.request_headers, limits.requests_per_address
+        ),
+        "",
+    );
     rows
 }
 
@@ -155,7 +165,9 @@ mod tests {
     use super::*;
 
     fn text(json: &str) -> Vec<String> {
-        let json = format!(r#"{{"generation":7,"client":"127.0.0.1",{json}}}"#);
+        let json = format!(
+            r#"{{"generation":7,"client":"127.0.0.1","limits":{{"request_header":1,"request_headers":1,"requests_per_address":1}},{json}}}"#
+        );
         let explained: Explained = serde_json::from_str(&json).unwrap();
         let text = |line: &Line| line.iter().map(|span| span.text.as_str()).collect();
         told(&explained).iter().map(text).collect()

@@ -18,6 +18,7 @@ use crate::control::command::explain::AnswerField;
 use crate::control::command::explain::Ends;
 use crate::control::command::explain::Explain;
 use crate::control::command::explain::Explained;
+use crate::control::command::explain::ExplainedLimits;
 use crate::control::command::explain::ExplainedListener;
 use crate::control::command::explain::ExplainedTarget;
 use crate::control::command::explain::ExplainedTimeouts;
@@ -55,7 +56,7 @@ pub fn explain(
     now: SystemTime,
 ) -> Result<Explained, Refusal> {
     let asking = Asking::read(explain, &snapshot.settings.trusted_proxies, now)?;
-    let mut told = nothing(snapshot.generation, asking.client().to_string());
+    let mut told = nothing(snapshot, asking.client().to_string());
     let Some((listener, why)) = met(&asking, listeners) else {
         let scheme = if asking.tls { "https" } else { "plain http" };
         told.why = format!("no listener speaks {scheme}");
@@ -67,7 +68,6 @@ pub fn explain(
         redirects: listener.redirect_to_https,
         why,
     });
-    told.body_max = snapshot.settings.limits.request_body;
     match decide(&mut told, &asking, snapshot, listener, listeners) {
         Ok(()) => {}
         Err((status, why)) => {
@@ -312,9 +312,10 @@ fn timeouts(route: &Route) -> ExplainedTimeouts {
 }
 
 /// What is told before anything is known.
-fn nothing(generation: u64, client: String) -> Explained {
+fn nothing(snapshot: &Snapshot, client: String) -> Explained {
+    let limits = &snapshot.settings.limits;
     Explained {
-        generation,
+        generation: snapshot.generation,
         listener: None,
         client,
         outcome: Ends::Unreachable,
@@ -329,6 +330,11 @@ fn nothing(generation: u64, client: String) -> Explained {
         dropped: Vec::new(),
         answer: Vec::new(),
         timeouts: None,
-        body_max: None,
+        limits: ExplainedLimits {
+            request_header: limits.request_header,
+            request_headers: limits.request_headers,
+            request_body: limits.request_body,
+            requests_per_address: limits.requests_per_address,
+        },
     }
 }

@@ -96,6 +96,28 @@ fn what_is_refused_is_kept_with_its_reasons() {
 }
 
 #[test]
+fn a_guard_is_kept_when_it_is_granted_and_when_it_is_over() {
+    let (_blue, _green, proxy) = app();
+    proxy
+        .ctl(["guard", "green", "--", "sh", "-c", "exit 7"])
+        .expect(7);
+    let guards = || {
+        let entries = history(&proxy).into_iter();
+        entries
+            .filter(|entry| entry["what"] == "guard")
+            .collect::<Vec<_>>()
+    };
+    eventually("its end is kept", || guards().len() == 2);
+    let [begun, ended] = guards().try_into().unwrap();
+    assert_eq!((&begun["outcome"], &ended["outcome"]), (&json!("begun"), &json!("ended")));
+    assert_eq!((&begun["id"], &begun["colour"]), (&ended["id"], &json!("green")));
+    let command = ended["who"]["command"].as_str().unwrap();
+    assert!(command.ends_with("guard green -- sh -c exit 7"), "{command}");
+    let told = proxy.ctl(["history"]).expect(0).stdout;
+    assert_eq!(told.matches("guard green app").count(), 1, "{told}");
+}
+
+#[test]
 fn what_changes_nothing_is_not_kept() {
     let (_blue, _green, proxy) = app();
     let before = history(&proxy).len();

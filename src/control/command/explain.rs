@@ -67,9 +67,22 @@ pub struct Explained {
     /// The patience that holds on its route.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeouts: Option<ExplainedTimeouts>,
-    /// The largest body that it may have, in bytes; absent: any.
+    /// What it may not exceed.
+    pub limits: ExplainedLimits,
+}
+
+/// What a request may not exceed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainedLimits {
+    /// Bytes of its head.
+    pub request_header: usize,
+    /// Fields of its head.
+    pub request_headers: usize,
+    /// Bytes of its body; absent: any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub body_max: Option<u64>,
+    pub request_body: Option<u64>,
+    /// Requests of its client's address at once.
+    pub requests_per_address: usize,
 }
 
 /// What happens to a request.

@@ -19,7 +19,9 @@ pub struct Entry {
     pub cause: Option<String>,
     /// What was asked for: `promote`, `rollback`, `reload`, `guard`, `maintenance` …
     pub what: String,
-    /// The promotion, as logs and events name it. It has a line when it switches, and one at its end.
+    /// The promotion, as logs and events name it. It has a line when it switches, and one at its end. So
+    /// has whatever else goes on after its first answer (a guard, a drain of a target), by a name of
+    /// its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// The upstreams it is about; empty where it is about the whole proxy, or about the only one.
@@ -29,7 +31,7 @@ pub struct Entry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub colour: Option<Colour>,
     /// What came of it: `done`, `switched`, `drained`, `cut`, `reopened`, `refused` … ; `begun` for
-    /// what goes on after its first answer.
+    /// what goes on after its first answer, then how that ended; `unanswered` if the caller went away.
     pub outcome: String,
     /// Why it was refused, for programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]

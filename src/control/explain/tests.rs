@@ -112,7 +112,7 @@ proptest! {
             ..Explain::default()
         };
         let asking = Asking::read(&explain, &[], NOW).unwrap();
-        let mut told = nothing(7, String::new());
+        let mut told = nothing(&snapshot, String::new());
         let found = snapshot.routes.find(&host, &path);
         let decided = routed(&mut told, &asking, &host, &snapshot);
         let Ok(route) = found else {

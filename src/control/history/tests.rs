@@ -165,3 +165,25 @@ async fn an_entry_that_is_too_long_goes_without_its_event() {
     let lines = recorder.read(all()).await.unwrap();
     assert!(lines[0].contains("promote") && lines[0].len() < 1000, "{}", lines[0].len());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_hangs_holds_nobody_up() {
+    let folder = tempdir().unwrap();
+    let metrics = Metrics::new("test");
+    // As if the thread stood in its first write for ever.
+    let (lines, stuck) = mpsc::sync_channel(WAITING_MAX);
+    let lost = Lost { unsaid: Arc::default(), metrics: metrics.clone() };
+    let folder_of = folder.path().to_owned();
+    let recorder =
+        Recorder(Arc::new(Inner { folder: folder_of, lines, lost, heard: Mutex::default() }));
+    for _ in 0..WAITING_MAX - 1 {
+        recorder.record(&entry("promote"));
+    }
+    // A reader waits for a moment only, and gets what there is.
+    assert_eq!(recorder.read(all()).await.unwrap(), [""; 0]);
+    for _ in 0..5 {
+        recorder.record(&entry("promote"));
+    }
+    assert_eq!(metrics.histories_lost(), 5);
+    drop(stuck);
+}

@@ -1,11 +1,22 @@
 //! What is asked on the control socket, for the history: who asked what, and the answer. A promotion
 //! that was let in records itself; here, too, is what was refused at the door.
 
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::Context;
+use std::task::Poll;
+
+use bytes::Bytes;
 use http::header;
+use http_body::Frame;
+use http_body::SizeHint;
+use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::control::answer::Answer;
+use crate::control::answer::Body;
+use crate::control::command::Code;
 use crate::control::command::Refusal;
 use crate::control::command::history::Entry;
 use crate::control::command::history::Generations;
@@ -16,7 +27,8 @@ use crate::control::supervisor::handle::Handle;
 /// These change nothing.
 const LOOKS: [&str; 2] = ["probe", "explain"];
 
-/// These record themselves, once they are let in: their answer is only their beginning.
+/// These record themselves, once they are let in: what becomes of them does not depend on whether
+/// anybody reads their answer.
 const PROMOTIONS: [&str; 3] = ["promote", "rollback", "canary"];
 
 /// The longest text of a request that is kept, in characters.
@@ -24,45 +36,63 @@ const TEXT_MAX: usize = 256;
 
 /// A command that has been read and is being carried out. Dropped before its answer, it records that
 /// the caller went away.
-pub(super) struct Asked<'a> {
-    handle: &'a Handle,
+pub(super) struct Asked {
+    handle: Handle,
     caller: Caller,
-    what: &'a str,
+    what: String,
     request: Option<Value>,
+    /// Ties the line of its beginning to that of its end.
+    id: Option<String>,
     at: Instant,
     before: u64,
-    answered: bool,
+    /// What its end is called, unless an event says it; `None`: it has been recorded, or need not be.
+    ends: Option<&'static str>,
 }
 
-impl<'a> Asked<'a> {
+impl Asked {
     /// The command at this path, with its body.
-    pub(super) fn now(handle: &'a Handle, caller: Caller, path: &'a str, body: &[u8]) -> Self {
+    pub(super) fn now(handle: &Handle, caller: Caller, path: &str, body: &[u8]) -> Self {
         let what = path.strip_prefix("/v1/").unwrap_or(path);
         Self {
-            handle,
+            handle: handle.clone(),
             caller,
-            what,
+            what: what.to_owned(),
             request: serde_json::from_slice(body).ok().map(shortened),
+            id: None,
             at: Instant::now(),
             before: handle.snapshot().generation,
-            answered: LOOKS.contains(&what),
+            ends: (!LOOKS.contains(&what)).then_some("unanswered"),
         }
     }
 
-    /// Records the answer.
-    pub(super) fn answered(mut self, answer: &Result<Answer, Refusal>) {
-        if std::mem::replace(&mut self.answered, true) {
-            return;
+    /// Records the answer. One that goes on is recorded at its beginning and at its end.
+    ///
+    /// # Errors
+    ///
+    /// The refusal that it was given.
+    pub(super) fn answered(mut self, done: Result<Answer, Refusal>) -> Result<Answer, Refusal> {
+        if self.ends.is_none() {
+            return done;
         }
-        match answer {
-            Ok(_) if PROMOTIONS.contains(&self.what) => {}
-            Ok(answer) if goes_on(answer) => self.record("begun", None),
-            Ok(_) => self.record("done", None),
-            Err(refused) => self.record("refused", Some(refused)),
+        let promotes = PROMOTIONS.contains(&self.what.as_str());
+        match &done {
+            Ok(_) if promotes => {}
+            Ok(answer) if goes_on(answer) => {
+                self.id = Some(format!("{:08x}", fastrand::u32(..)));
+                self.record("begun", None, None);
+                self.ends = Some("ended");
+                return done.map(|answer| answer.map(|body| watched(body, self)));
+            }
+            Ok(_) => self.record("done", None, None),
+            Err(refused) => {
+                self.record("refused", Some((refused.code, refused.detail.clone())), None);
+            }
         }
+        self.ends = None;
+        done
     }
 
-    fn record(&self, outcome: &str, refused: Option<&Refusal>) {
+    fn record(&self, outcome: &str, refused: Option<(Code, String)>, event: Option<Value>) {
         let snapshot = self.handle.snapshot();
         let request = self.request.as_ref();
         let field = |name: &str| request.and_then(|request| request.get(name));
@@ -74,27 +104,86 @@ impl<'a> Asked<'a> {
         }
         let history = self.handle.history();
         let generation = Generations { before: self.before, after: snapshot.generation };
+        let (code, why) = refused.unzip();
         history.record(&Entry {
             who: history.who(self.caller),
+            id: self.id.clone(),
             upstreams,
             colour: colour.and_then(|word| word.parse().ok()),
-            code: refused.map(|refused| refused.code),
-            why: refused
-                .iter()
-                .map(|refused| refused.detail.clone())
-                .collect(),
+            code,
+            why: why.into_iter().collect(),
             seconds: (self.at.elapsed().as_secs_f64() * 1e3).round() / 1e3,
             request: self.request.clone(),
-            ..blank(self.what, outcome, generation)
+            event,
+            ..blank(&self.what, outcome, generation)
         });
     }
 }
 
-impl Drop for Asked<'_> {
+impl Drop for Asked {
     fn drop(&mut self) {
-        if !self.answered {
-            self.record("unanswered", None);
+        if let Some(ends) = self.ends {
+            self.record(ends, None, None);
         }
+    }
+}
+
+/// An answer that goes on, and what its last line was.
+struct Watched {
+    body: Body,
+    asked: Asked,
+    last: Option<Bytes>,
+}
+
+fn watched(body: Body, asked: Asked) -> Body {
+    Watched { body, asked, last: None }.boxed_unsync()
+}
+
+impl http_body::Body for Watched {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &frame
+            && let Some(line) = frame.data_ref()
+        {
+            self.last = Some(line.clone());
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Watched {
+    /// It has been answered, or nobody reads on. The last event says how it went, if it says anything
+    /// but that it began.
+    fn drop(&mut self) {
+        let Some(ends) = self.asked.ends.take() else { return };
+        let last = self
+            .last
+            .as_deref()
+            .and_then(|line| serde_json::from_slice::<Value>(line).ok());
+        let name = last
+            .as_ref()
+            .and_then(|last| last.get("event"))
+            .and_then(Value::as_str);
+        // Held as long as its caller wished: that is all there is to say.
+        let name = name
+            .filter(|name| *name != "guarded")
+            .unwrap_or(ends)
+            .to_owned();
+        self.asked.record(&name, None, last);
     }
 }
 

@@ -106,9 +106,7 @@ async fn recorded(
 ) -> Result<Answer, Refusal> {
     let body = read(body).await?;
     let asked = Asked::now(handle, caller, path, &body);
-    let done = command(path, body, handle, caller, stopping).await;
-    asked.answered(&done);
-    done
+    asked.answered(command(path, body, handle, caller, stopping).await)
 }
 
 async fn command(
