@@ -39,6 +39,7 @@ fn told(explained: &Explained) -> Vec<Line> {
     let mut page = vec![headline(explained)];
     page.push(Line::new());
     page.extend(table(ways(explained)));
+    page.extend(bounds(explained));
     if !explained.targets.is_empty() {
         page.push(Line::new());
         page.extend(table(targets(explained)));
@@ -96,30 +97,32 @@ fn ways(explained: &Explained) -> Vec<Vec<Span>> {
         row("not", format!("{}{} to {}", route.host, route.path, route.upstream), &route.why);
     }
     row("generation", explained.generation.to_string(), "");
-    if let Some(timeouts) = &explained.timeouts {
+    rows
+}
+
+/// The timeouts and limits that hold.
+fn bounds(explained: &Explained) -> Vec<Line> {
+    let bound = |head: &str, what: String| {
+        vec![span(Tone::Faint, format!("  {head}  ")), span(Tone::Plain, what)]
+    };
+    let timeouts = explained.timeouts.map(|timeouts| {
         let wire::ExplainedTimeouts { connect, response, request_body, send, tunnel } = timeouts;
-        row(
-            "timeouts",
-            format!(
-                "connect {connect} s, response {response} s, request_body {request_body} s, send {send} s, tunnel {tunnel} s"
-            ),
-            "",
+        let told = format!(
+            "connect {connect} s, response {response} s, request_body {request_body} s, send {send} s, tunnel {tunnel} s"
         );
-    }
+        bound("timeouts  ", told)
+    });
     let limits = &explained.limits;
     let body = match limits.request_body {
         Some(bytes) => format!("{bytes} bytes"),
         None => "unlimited".to_owned(),
     };
-    row(
-        "limits",
-        format!(
-            "head {} bytes and {} fields, body {body}, {} requests of one address at once",
-            limits.request_header, limits.request_headers, limits.requests_per_address
-        ),
-        "",
+    let limits = format!(
+        "head {} bytes and {} fields, body {body}, {} requests of one address at once",
+        limits.request_header, limits.request_headers, limits.requests_per_address
     );
-    rows
+    let limits = bound("limits    ", limits);
+    timeouts.into_iter().chain([limits]).collect()
 }
 
 fn targets(explained: &Explained) -> Vec<Vec<Span>> {

@@ -109,25 +109,42 @@ fn of_target(target: &WhyTarget, now: SystemTime) -> Vec<Line> {
         span(tone, verdict),
         span(Tone::Plain, format!(", {}{since}", words::outcome(&target.outcome))),
     ]];
-    lines.extend(table(
-        target
-            .probes
-            .iter()
-            .rev()
-            .map(|probe| of_probe(probe, now))
-            .collect(),
-    ));
+    let rows = rows(&target.probes);
+    lines.extend(table(rows.iter().map(|row| of_row(row, now)).collect()));
     lines
 }
 
-/// The newest first: it is the one that counts.
-fn of_probe(probe: &ProbeStatus, now: SystemTime) -> Vec<Span> {
-    let age = words::age(&probe.at, now).map_or_else(|| probe.at.clone(), |age| age + " ago");
+/// Probes that saw the same, one after the other: the newest first, because it is the one that counts.
+fn rows(probes: &[ProbeStatus]) -> Vec<Vec<&ProbeStatus>> {
+    let mut rows: Vec<Vec<&ProbeStatus>> = Vec::new();
+    for probe in probes.iter().rev() {
+        let same = |row: &&mut Vec<&ProbeStatus>| {
+            row.last()
+                .is_some_and(|last| last.outcome == probe.outcome && last.body == probe.body)
+        };
+        match rows.last_mut().filter(same) {
+            Some(row) => row.push(probe),
+            None => rows.push(vec![probe]),
+        }
+    }
+    rows
+}
+
+fn of_row(row: &[&ProbeStatus], now: SystemTime) -> Vec<Span> {
+    let (Some(newest), Some(oldest)) = (row.first(), row.last()) else { return Vec::new() };
+    let age = |probe: &ProbeStatus| words::age(&probe.at, now).unwrap_or_else(|| probe.at.clone());
+    let (from, to) = (age(newest), age(oldest));
+    let when = if from == to { format!("{from} ago") } else { format!("{from} to {to} ago") };
+    let took = row.iter().map(|probe| probe.latency_ms);
+    let (least, most) = (took.clone().fold(f64::MAX, f64::min), took.fold(0.0, f64::max));
+    let (least, most) = (words::latency(least), words::latency(most));
+    let took = if least == most { most } else { format!("{least} to {most}") };
     vec![
-        span(Tone::Faint, format!("    {age}")),
-        span(Tone::Plain, &probe.outcome),
-        span(Tone::Plain, words::latency(probe.latency_ms)),
-        span(Tone::Faint, probe.body.clone().unwrap_or_default()),
+        span(Tone::Faint, format!("    {when}")),
+        span(Tone::Plain, &newest.outcome),
+        span(Tone::Plain, words::count(row.len(), "probe")),
+        span(Tone::Plain, took),
+        span(Tone::Faint, newest.body.clone().unwrap_or_default()),
     ]
 }
 
@@ -141,7 +158,7 @@ mod tests {
             "blocks":[{"what":"10.0.0.12:8081 answered 302, a redirect","target":"10.0.0.12:8081","hint":"point health.path at a page"}],
             "notes":[{"what":"blue drains"}],
             "targets":[{"address":"10.0.0.12:8081","passed":false,"outcome":"redirect 302","since":"2026-11-23T19:59:50Z","healthy":false,"ejected":false,
-              "probes":[{"at":"2026-11-23T19:59:50Z","outcome":"503","latency_ms":2.0,"body":"{ down }"},{"at":"2026-11-23T19:59:59Z","outcome":"redirect 302","latency_ms":1.5}]}]}]}"#;
+              "probes":[{"at":"2026-11-23T19:59:50Z","outcome":"503","latency_ms":2.0,"body":"{ down }"},{"at":"2026-11-23T19:59:51Z","outcome":"503","latency_ms":4.0,"body":"{ down }"},{"at":"2026-11-23T19:59:59Z","outcome":"redirect 302","latency_ms":1.5}]}]}]}"#;
         let whys: Whys = serde_json::from_str(json).unwrap();
         let now = humantime::parse_rfc3339_weak("2026-11-23T20:00:00Z").unwrap();
         let text = |line: &Line| {
@@ -159,8 +176,8 @@ mod tests {
                 "  blue drains",
                 "",
                 "  10.0.0.12:8081: unhealthy, answered 302, a redirect, bad for 10 s",
-                "    1 s ago   redirect 302  1.5 ms",
-                "    10 s ago  503           2.0 ms  { down }",
+                "    1 s ago          redirect 302  1 probe   1.5 ms",
+                "    9 s to 10 s ago  503           2 probes  2.0 ms to 4.0 ms  { down }",
             ]
         );
     }
