@@ -108,6 +108,14 @@ fn notes(upstream: &Upstream, colour: Colour, live: Colour, board: &Board) -> Ve
         let what = format!("{retired} drains since {}", running.since);
         notes.push(finding(what, back.then_some("a promote of it takes that back")));
     }
+    if let Some(canary) = upstream.canary_order() {
+        let (weight, theirs) = (canary.weight, canary.colour);
+        let end = format!("`proxyctl canary {theirs} --weight 0` ends it");
+        notes.push(finding(
+            format!("a canary gives {theirs} to {weight} % of the users"),
+            Some(&end),
+        ));
+    }
     if upstream.orders.maintenance.is_some() {
         notes.push(finding(
             "clients are told that it is being maintained".to_owned(),

@@ -31,15 +31,18 @@ struct Made {
     headers: Vec<(&'static str, &'static str)>,
 }
 
-/// xorshift64: enough to choose with.
-struct Dice(u64);
+/// xorshift64: enough to choose with. And the token of a preview, once there is one.
+struct Dice {
+    state: u64,
+    token: &'static str,
+}
 
 impl Dice {
     fn throw(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % u64::try_from(sides).unwrap()).unwrap()
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        usize::try_from(self.state % u64::try_from(sides).unwrap()).unwrap()
     }
 
     fn of<T: Copy>(&mut self, all: &[T]) -> T {
@@ -73,6 +76,11 @@ impl Dice {
             ("Proxy-Authorization", "Basic x"),
             ("X_Odd", "1"),
             ("If-None-Match", "\"e\""),
+            ("X-Tester", "1"),
+            ("X-Tester", "1"),
+            ("X-Tester", "2"),
+            ("X-Proxy-Preview", self.token),
+            ("X-Proxy-Preview", self.token),
         ];
         let count = self.throw(7);
         Made {
@@ -174,7 +182,7 @@ fn stage() -> Stage {
             { "host": "other.test", "path": "/only", "upstream": "files" },
             { "path": "/deep", "upstream": "app" },
         ],
-        "upstreams": { "files": {
+        "upstreams": { "app": { "canary": { "pins": [{ "header": "X-Tester", "value": "1" }] } }, "files": {
             "targets": [files.address.to_string()],
             "health": { "path": "/health", "interval": "50ms" },
         } },
@@ -187,7 +195,7 @@ fn stage() -> Stage {
 impl Stage {
     /// Asks about a request, sends it, and compares.
     #[track_caller]
-    fn agree(&self, made: &Made) {
+    fn agree(&self, made: &Made) -> Value {
         let explained = made.explained(&self.proxy);
         let answer = made.sent(&self.proxy);
         let context = format!("{made:?}\n{explained:#}\n{:?}", answer.fields);
@@ -196,7 +204,7 @@ impl Stage {
             assert_eq!(explained["status"], answer.status, "{context}");
             assert_eq!(explained["location"].as_str(), answer.header("location"), "{context}");
             assert_eq!(answer.header("x-origin"), None, "{context}");
-            return;
+            return explained;
         }
         let origin = self
             .origins
@@ -214,6 +222,16 @@ impl Stage {
         let address = origin.address.to_string();
         assert!(candidates.any(|target| target["address"] == address), "{context}");
         assert_eq!(told(&explained), came(origin, &explained), "{context}");
+        for field in explained["answer"].as_array().into_iter().flatten() {
+            let name = field["name"].as_str().unwrap();
+            assert!(
+                answer
+                    .headers(name)
+                    .contains(&field["value"].as_str().unwrap()),
+                "{context}"
+            );
+        }
+        explained
     }
 }
 
@@ -254,54 +272,56 @@ fn sorted(mut fields: Vec<(String, String)>) -> Vec<(String, String)> {
     fields
 }
 
+/// What changes between the requests.
+fn act(number: usize, stage: &mut Stage, dice: &mut Dice) {
+    let proxy = &mut stage.proxy;
+    let ctl = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        proxy.ctl(words).expect(0)
+    };
+    match number {
+        1 => drop(ctl("canary green --weight 50 --upstream app")),
+        2 => drop(ctl("promote green --upstream app")),
+        3 => drop(ctl("maintenance on --upstream app --allow 203.0.113.0/24")),
+        4 => {
+            proxy.rewrite_config(&json!({ "trusted_proxies": ["127.0.0.1"] }));
+            drop(proxy.ctl(["reload"]).expect(0));
+        }
+        5 => drop(ctl("canary green --weight 50 --upstream api")),
+        6 => drop(ctl("maintenance off --upstream app")),
+        7 => {
+            let output = ctl("preview blue --upstream app --json");
+            let said: Value = serde_json::from_str(&output.stdout).unwrap();
+            let token = said["previews"][0]["token"].as_str().unwrap().to_owned();
+            dice.token = Box::leak(token.into_boxed_str());
+        }
+        8 => drop(ctl("promote green --upstream api")),
+        9 => drop(ctl("rollback --upstream app")),
+        _ => {}
+    }
+}
+
 /// Property: for requests made up at random, over every listener and under changing orders, the
 /// answer of `explain` is what the proxy then does, down to the fields that the target sees.
 #[test]
 fn what_explain_says_is_what_the_proxy_then_does() {
     let mut stage = stage();
-    let mut dice = Dice(0x5eed_e124_ba3c);
-    let mut outcomes = std::collections::BTreeMap::new();
-    for act in 0..7 {
-        match act {
-            1 => drop(
-                stage
-                    .proxy
-                    .ctl(["promote", "green", "--upstream", "app"])
-                    .expect(0),
-            ),
-            2 => {
-                let line = ["maintenance", "on", "--upstream", "app", "--allow", "203.0.113.0/24"];
-                drop(stage.proxy.ctl(line).expect(0));
-            }
-            3 => {
-                stage
-                    .proxy
-                    .rewrite_config(&json!({ "trusted_proxies": ["127.0.0.1"] }));
-                drop(stage.proxy.ctl(["reload"]).expect(0));
-            }
-            4 => drop(
-                stage
-                    .proxy
-                    .ctl(["promote", "green", "--upstream", "api"])
-                    .expect(0),
-            ),
-            5 => drop(
-                stage
-                    .proxy
-                    .ctl(["maintenance", "off", "--upstream", "app"])
-                    .expect(0),
-            ),
-            6 => drop(stage.proxy.ctl(["rollback", "--upstream", "app"]).expect(0)),
-            _ => {}
-        }
-        for _ in 0..60 {
+    let mut dice = Dice { state: 0x5eed_e124_ba3c, token: "none" };
+    let mut seen = std::collections::BTreeMap::new();
+    for number in 0..10 {
+        act(number, &mut stage, &mut dice);
+        for _ in 0..100 {
             let made = dice.request();
-            stage.agree(&made);
-            let outcome = made.explained(&stage.proxy);
-            let key = format!("{}{}", outcome["outcome"], outcome["status"]);
-            *outcomes.entry(key).or_insert(0) += 1;
+            let explained = stage.agree(&made);
+            let (outcome, status) = (&explained["outcome"], &explained["status"]);
+            *seen.entry(format!("{outcome}{status}")).or_insert(0) += 1;
+            let why = explained["why"].as_str().unwrap();
+            for word in ["one of the canary's", "none of the canary's", "pins", "valid preview"] {
+                *seen.entry(word.to_owned()).or_insert(0) += usize::from(why.contains(word));
+            }
         }
     }
+    println!("{seen:?}");
     for wanted in [
         "\"forward\"null",
         "\"redirect\"308",
@@ -311,8 +331,12 @@ fn what_explain_says_is_what_the_proxy_then_does() {
         "\"refuse\"421",
         "\"refuse\"400",
         "\"refuse\"431",
+        "one of the canary's",
+        "none of the canary's",
+        "pins",
+        "valid preview",
     ] {
-        assert!(outcomes.contains_key(wanted), "{wanted} never came: {outcomes:?}");
+        assert!(seen.get(wanted).is_some_and(|times| *times > 0), "{wanted} never came: {seen:?}");
     }
 }
 

@@ -210,3 +210,29 @@ fn a_reload_that_nobody_waited_for_is_kept_all_the_same() {
         entry.is_some_and(|entry| entry["code"] == "taken_back")
     });
 }
+
+#[test]
+fn a_canary_is_kept_when_it_begins_when_it_grows_and_when_it_is_over() {
+    let (_blue, _green, proxy) = app();
+    for weight in ["5", "25", "0"] {
+        proxy.ctl(["canary", "green", "--weight", weight]).expect(0);
+    }
+    let entries: Vec<Value> = history(&proxy)
+        .into_iter()
+        .filter(|entry| entry["what"] == "canary")
+        .collect();
+    let outcomes: Vec<&Value> = entries.iter().map(|entry| &entry["outcome"]).collect();
+    assert_eq!(outcomes, ["canary", "canary", "switched", "drained"], "{entries:#?}");
+    let weights: Vec<&Value> = entries
+        .iter()
+        .map(|entry| &entry["event"]["weight"])
+        .collect();
+    assert_eq!(weights[..2], [&json!(5), &json!(25)], "{entries:#?}");
+    assert_eq!(entries[3]["event"]["receipts"][0]["safe_to_kill"], "green");
+    for entry in &entries {
+        assert_eq!(entry["upstreams"], json!(["app"]));
+        let generation = &entry["generation"];
+        let (before, after) = (generation["before"].as_u64(), generation["after"].as_u64());
+        assert_eq!(before.map(|before| before + 1), after, "{entry:#}");
+    }
+}

@@ -28,8 +28,8 @@ impl Running {
         let (who, what) = &self.asked;
         let after = self.generation;
         // The switch has taken the number after that of the snapshot it found.
-        let switched = self.machine.plan().purpose == Purpose::Change
-            && !matches!(event, Event::Refused { .. });
+        let changes = matches!(self.machine.plan().purpose, Purpose::Change | Purpose::Canary);
+        let switched = changes && !matches!(event, Event::Refused { .. });
         let before = if switched { after.saturating_sub(1) } else { after };
         Entry {
             who: who.clone(),
