@@ -26,7 +26,17 @@ fn main() -> anyhow::Result<ExitCode> {
         Screen::new(&mut err, err_is_terminal, colours),
     );
     hand.doubt = located.doubt;
+    hand.client.say_command(&command_line());
     Ok(ExitCode::from(runtime.block_on(hand.run(args))))
+}
+
+/// As it was typed, for the history. Words that are no text show as such.
+fn command_line() -> String {
+    let words = std::env::args_os()
+        .skip(1)
+        .map(|word| word.to_string_lossy().into_owned());
+    let name = std::iter::once("proxyctl".to_owned());
+    name.chain(words).collect::<Vec<_>>().join(" ")
 }
 
 /// <https://no-color.org>: any value but the empty one. A dumb terminal knows no colours either.

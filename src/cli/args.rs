@@ -1,6 +1,7 @@
 //! What may be typed: the commands of `proxyctl`, their flags, and the text of `--help`.
 
 pub mod canary;
+pub mod looks;
 pub mod maintenance;
 pub mod pause;
 pub mod target;
@@ -143,6 +144,12 @@ pub enum Command {
     Resume(pause::Resume),
     /// Apply the configuration file now, and report its problems
     Reload,
+    /// Say what stands in the way of a promotion, and show each target's last probes
+    Why(looks::Why),
+    /// Tell what would become of a request: route, colour, targets, headers, and why
+    Explain(looks::Explain),
+    /// Show who changed what, when, and what came of it; the newest last
+    History(looks::History),
     /// Follow what happens: probe flips, promotions, drains, reloads
     Events,
     /// Print the completions for a shell
@@ -244,7 +251,7 @@ pub struct Guard {
 }
 
 /// Refused here already, so that a misspelt colour is wrong usage even when no daemon answers.
-fn colour() -> impl TypedValueParser<Value = Colour> {
+pub(super) fn colour() -> impl TypedValueParser<Value = Colour> {
     PossibleValuesParser::new(Colour::BOTH.map(Colour::as_str))
         .try_map(|word| word.parse::<Colour>())
 }

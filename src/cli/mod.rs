@@ -2,7 +2,9 @@
 
 pub mod args;
 pub mod canary;
+pub mod explain;
 pub mod guard;
+pub mod history;
 pub mod locate;
 pub mod look;
 pub mod maintenance;
@@ -10,6 +12,7 @@ pub mod notices;
 pub mod pause;
 pub mod pool;
 pub mod promote;
+pub mod query;
 pub mod roll;
 pub mod run;
 pub mod screen;
@@ -18,6 +21,7 @@ pub mod signals;
 pub mod story;
 pub mod target;
 pub mod verdict;
+pub mod why;
 pub mod words;
 
 #[cfg(test)]

@@ -14,7 +14,9 @@ use serde::de::DeserializeOwned;
 use crate::cli::args::Args;
 use crate::cli::args::Command;
 use crate::cli::canary;
+use crate::cli::explain;
 use crate::cli::guard;
+use crate::cli::history;
 use crate::cli::look;
 use crate::cli::maintenance;
 use crate::cli::pause;
@@ -26,6 +28,7 @@ use crate::cli::screen::Tone;
 use crate::cli::screen::span;
 use crate::cli::signals::Signals;
 use crate::cli::target;
+use crate::cli::why;
 use crate::control::client::Answer;
 use crate::control::client::Client;
 use crate::control::client::Lost;
@@ -140,6 +143,9 @@ impl<'a> Hand<'a> {
             Command::Pause(args) => pause::pause(self, args).await,
             Command::Resume(args) => pause::resume(self, args).await,
             Command::Reload => look::reload(self).await,
+            Command::Why(args) => why::why(self, args).await,
+            Command::Explain(args) => explain::explain(self, args).await,
+            Command::History(args) => history::history(self, args).await,
             Command::Events => look::events(self).await,
             Command::Completions { shell } => Ok(self.completions(shell)),
         }

@@ -50,6 +50,12 @@ pub(super) fn lines<T: Serialize>(events: impl Stream<Item = T> + Send + 'static
     with(StatusCode::OK, LINES, StreamBody::new(frames).boxed_unsync())
 }
 
+/// Lines that are JSON already, without their ends.
+pub(super) fn raw_lines(lines: impl Stream<Item = String> + Send + 'static) -> Answer {
+    let frames = lines.map(|line| Ok(Frame::data(Bytes::from(line + "\n"))));
+    with(StatusCode::OK, LINES, StreamBody::new(frames).boxed_unsync())
+}
+
 fn line(value: &impl Serialize) -> Bytes {
     let mut line = serde_json::to_vec(value).unwrap_or_default();
     line.push(b'\n');

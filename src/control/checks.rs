@@ -182,10 +182,10 @@ impl Watcher {
         let public_host = plan.public_host.as_deref();
         let health = &plan.health;
         let ask = Ask { health, public_host, build: None, last_addresses: true };
-        let record = probe(&self.target, &ask).await;
+        let kept = probe(&self.target, &ask).await;
         let colour = plan.colour.map_or("", Colour::as_str);
-        (self.observe)(&plan.upstream, colour, &self.target.name, record.latency);
-        self.target.health.record(record, &plan.health);
+        (self.observe)(&plan.upstream, colour, &self.target.name, kept.record.latency);
+        self.target.health.keep(kept, &plan.health);
         self.report(plan);
     }
 

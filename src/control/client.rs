@@ -12,6 +12,7 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use bytes::BytesMut;
+use http::HeaderValue;
 use http::Method;
 use http::Request;
 use http::StatusCode;
@@ -26,6 +27,9 @@ use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use tokio::net::UnixStream;
 
+use crate::control::command::history::COMMAND_HEADER;
+use crate::control::command::history::said;
+
 /// The longest answer taken in, in bytes: what answers may not be a daemon of ours.
 const ANSWER_MAX: usize = 64 * 1024 * 1024;
 
@@ -34,6 +38,8 @@ const ANSWER_MAX: usize = 64 * 1024 * 1024;
 #[derive(Debug, Clone)]
 pub struct Client {
     socket: PathBuf,
+    /// What it says it is, for the history of the daemon.
+    command: Option<HeaderValue>,
 }
 
 /// Why there is no answer, or no more of it.
@@ -83,7 +89,12 @@ impl Client {
     /// A client of the daemon behind `socket`. Connects only when asked something.
     #[must_use]
     pub fn new(socket: PathBuf) -> Self {
-        Self { socket }
+        Self { socket, command: None }
+    }
+
+    /// Says to the daemon which command line asks.
+    pub fn say_command(&mut self, words: &str) {
+        self.command = HeaderValue::from_str(&said(words)).ok();
     }
 
     /// Where the daemon is looked for.
@@ -123,6 +134,9 @@ impl Client {
             .header(header::HOST, "localhost"); // RFC 9112 section 3.2 asks for one
         if !body.is_empty() {
             request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        if let Some(command) = &self.command {
+            request = request.header(COMMAND_HEADER, command);
         }
         let request = request
             .body(Full::new(body))

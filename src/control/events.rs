@@ -1,4 +1,5 @@
-//! The notice bus: what happens in the daemon, for whoever follows `GET /v1/events`.
+//! The notice bus: what happens in the daemon, for whoever follows `GET /v1/events`; and the history,
+//! which keeps what was changed.
 
 use std::time::SystemTime;
 
@@ -6,6 +7,7 @@ use tokio::sync::broadcast;
 
 use crate::control::command::event::Event;
 use crate::control::command::event::Notice;
+use crate::control::history::Recorder;
 use crate::model::colour::Colour;
 
 /// How many notices a slow follower may lag behind before it misses the oldest.
@@ -15,15 +17,22 @@ const KEPT: usize = 1024;
 #[derive(Debug, Clone)]
 pub struct Bus {
     notices: broadcast::Sender<Notice>,
-}
-
-impl Default for Bus {
-    fn default() -> Self {
-        Self { notices: broadcast::channel(KEPT).0 }
-    }
+    history: Recorder,
 }
 
 impl Bus {
+    /// A bus that nobody follows yet.
+    #[must_use]
+    pub fn new(history: Recorder) -> Self {
+        Self { notices: broadcast::channel(KEPT).0, history }
+    }
+
+    /// Where changes are kept.
+    #[must_use]
+    pub fn history(&self) -> &Recorder {
+        &self.history
+    }
+
     /// Everything from here on.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Notice> {
@@ -72,10 +81,12 @@ pub fn at(moment: SystemTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::metrics::Metrics;
 
     #[tokio::test]
     async fn a_notice_reaches_every_follower_and_none_is_needed() {
-        let bus = Bus::default();
+        let nowhere = std::path::Path::new("/nonexistent");
+        let bus = Bus::new(Recorder::new(nowhere, Metrics::new("test")));
         bus.tell(Event::Switched { generation: 1 });
         let mut follower = bus.subscribe();
         let app = vec!["app".to_owned()];

@@ -97,10 +97,11 @@ async fn ask(upstream: &Upstream, target: &Target, build: Option<&str>) -> Probe
     let health = &upstream.health;
     let public_host = upstream.public_host.as_deref();
     let ask = Ask { health, public_host, build, last_addresses: false };
-    let record = probe(target, &ask).await;
+    let kept = probe(target, &ask).await;
+    let record = kept.record.clone();
     if !matches!(record.outcome, ProbeOutcome::WrongBuild { .. }) {
         // Who follows the target's health (`checks`) reports a change of verdict.
-        target.health.record(record.clone(), health);
+        target.health.keep(kept, health);
     }
     record
 }

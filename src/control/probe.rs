@@ -21,8 +21,11 @@ use tokio::time::Duration;
 use tokio::time::Instant;
 use tokio::time::timeout_at;
 
+use crate::model::health::BODY_KEPT;
+use crate::model::health::Kept;
 use crate::model::health::ProbeOutcome;
 use crate::model::health::ProbeRecord;
+use crate::model::health::printable;
 use crate::model::settings::HealthSettings;
 use crate::model::target::Address;
 use crate::model::target::Target;
@@ -41,6 +44,9 @@ const BODY_MAX: usize = 16 * 1024;
 
 /// … and for how long. A body that takes longer cannot hold up the round it belongs to.
 const BODY_TIME: Duration = Duration::from_millis(250);
+
+/// How much of it is looked at where it is to be shown, in bytes: white space takes some.
+const BEGINNING: usize = 2 * BODY_KEPT;
 
 /// How much of a target's build is quoted in messages, in characters.
 const BUILD_QUOTED_MAX: usize = 64;
@@ -71,7 +77,7 @@ type Sender = http1::SendRequest<Empty<Bytes>>;
 /// Asks once, over a connection of its own, following nothing. Resolving, connecting and the head
 /// together take at most `health.timeout`. Remembers what a name resolves to
 /// ([`Target::set_resolved`]); does not record into `target.health`: the caller does.
-pub async fn probe(target: &Target, ask: &Ask<'_>) -> ProbeRecord {
+pub async fn probe(target: &Target, ask: &Ask<'_>) -> Kept {
     let began = Instant::now();
     let deadline = began + ask.health.timeout;
     let (answer, latency) = match begin(target, ask, deadline).await {
@@ -81,8 +87,13 @@ pub async fn probe(target: &Target, ask: &Ask<'_>) -> ProbeRecord {
         }
         Err(outcome) => (Err(outcome), began.elapsed()),
     };
-    let outcome = answer.map_or_else(|outcome| outcome, |head| judge(&head, ask));
-    ProbeRecord { at: std::time::SystemTime::now(), outcome, latency }
+    let (outcome, body) = match answer {
+        Ok((head, body)) => (judge(&head, ask), body),
+        Err(outcome) => (outcome, Vec::new()),
+    };
+    // Of a good answer there is nothing to explain.
+    let body = if outcome.is_good() { None } else { printable(&body) };
+    Kept { record: ProbeRecord { at: std::time::SystemTime::now(), outcome, latency }, body }
 }
 
 /// Everything up to the first byte sent.
@@ -145,7 +156,8 @@ pub(super) async fn ask(
         .ok()?;
     let began = Instant::now();
     let (head, at) = exchange(sender, connection, request, deadline).await;
-    Some((head.ok()?, at.duration_since(began)))
+    let (head, _body) = head.ok()?;
+    Some((head, at.duration_since(began)))
 }
 
 async fn connect(
@@ -209,22 +221,21 @@ async fn connect_tcp(
     Err(last)
 }
 
-/// Sends the request; returns the head, and when it was complete (or why there is none, and since
-/// when that is known).
+/// Sends the request; returns the head with the beginning of the body, and when the head was complete
+/// (or why there is none, and since when that is known).
 async fn exchange(
     mut sender: Sender,
     connection: Connection,
     request: Request<Empty<Bytes>>,
     deadline: Instant,
-) -> (Result<Parts, ProbeOutcome>, Instant) {
+) -> (Result<(Parts, Vec<u8>), ProbeOutcome>, Instant) {
     let talk = async move {
         let answer = timeout_at(deadline, sender.send_request(request)).await;
         let at = Instant::now();
         let head = match answer {
             Ok(Ok(response)) => {
                 let (head, body) = response.into_parts();
-                read_a_little(body, deadline.min(at + BODY_TIME)).await;
-                Ok(head)
+                Ok((head, read_a_little(body, deadline.min(at + BODY_TIME)).await))
             }
             Ok(Err(error)) => Err(unanswered(&error)),
             Err(_elapsed) => Err(ProbeOutcome::Timeout),
@@ -241,13 +252,16 @@ async fn exchange(
     talk.await
 }
 
-async fn read_a_little(mut body: Incoming, until: Instant) {
-    let mut room = BODY_MAX;
+/// Returns how the body begins: enough for [`printable`].
+async fn read_a_little(mut body: Incoming, until: Instant) -> Vec<u8> {
+    let (mut room, mut begins) = (BODY_MAX, Vec::new());
     while let Ok(Some(Ok(frame))) = timeout_at(until, body.frame()).await {
-        let size = frame.data_ref().map_or(0, Bytes::len);
-        let Some(left) = room.checked_sub(size) else { return };
+        let data = frame.data_ref().map_or(&[][..], Bytes::as_ref);
+        begins.extend(data.iter().take(BEGINNING - begins.len()));
+        let Some(left) = room.checked_sub(data.len()) else { break };
         room = left;
     }
+    begins
 }
 
 fn judge(head: &Parts, ask: &Ask<'_>) -> ProbeOutcome {

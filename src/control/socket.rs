@@ -2,6 +2,8 @@
 //! is logged with every change.
 
 mod bind;
+mod query;
+mod recorded;
 mod routes;
 
 use std::convert::Infallible;

@@ -21,7 +21,9 @@ use crate::control::command::status::Status;
 use crate::control::command::status::TargetStatus;
 use crate::control::command::status::UpstreamStatus;
 use crate::control::events;
+use crate::control::supervisor::guards::Held;
 use crate::model::colour::Colour;
+use crate::model::health::Kept;
 use crate::model::health::ProbeRecord;
 use crate::model::health::Verdict;
 use crate::model::orders::canary::Canary;
@@ -41,6 +43,8 @@ pub struct Board {
     pub ready: bool,
     /// The running promotion of each upstream that has one.
     pub promotions: BTreeMap<String, PromotionStatus>,
+    /// The guards that were granted; some may be over.
+    pub guards: Vec<Held>,
     /// Pools that a reload replaced and that still have work.
     pub leftovers: Vec<Arc<Pool>>,
     /// The open listeners.
@@ -57,11 +61,36 @@ impl Board {
         Self {
             ready: false,
             promotions: BTreeMap::new(),
+            guards: Vec::new(),
             leftovers: Vec::new(),
             listeners: Vec::new(),
             config: ConfigStatus { path, pending_restart: Vec::new(), last_reload },
         }
     }
+}
+
+/// Adds the last probes of each target, for who asks for them.
+pub fn add_probes(status: &mut Status, snapshot: &Snapshot) {
+    for upstream in &snapshot.upstreams {
+        let Some(theirs) = status.upstreams.get_mut(&*upstream.name) else { continue };
+        for pool in upstream.all_pools() {
+            let Some(of_pool) = theirs.pools.get_mut(key(pool)) else { continue };
+            for (target, of_target) in pool.targets.iter().zip(&mut of_pool.targets) {
+                of_target.probes = probes(target);
+            }
+        }
+    }
+}
+
+/// The last probes of a target, the oldest first.
+pub(super) fn probes(target: &Target) -> Vec<ProbeStatus> {
+    let probe = |kept: Kept| ProbeStatus { body: kept.body, ..of_probe(&kept.record) };
+    target.health.recent().into_iter().map(probe).collect()
+}
+
+/// A pool's name in the answer.
+fn key(pool: &Pool) -> &'static str {
+    pool.colour.map_or("targets", Colour::as_str)
 }
 
 /// Puts the answer together. Counts of requests are plain readings: exact for a retired pool only.
@@ -89,10 +118,7 @@ fn of_upstream(upstream: &Upstream, snapshot: &Snapshot, board: &Board) -> Upstr
     let live = upstream.live();
     let pools = upstream
         .all_pools()
-        .map(|pool| {
-            let key = pool.colour.map_or("targets", Colour::as_str);
-            (key.to_owned(), of_pool(pool, upstream, snapshot, board))
-        })
+        .map(|pool| (key(pool).to_owned(), of_pool(pool, upstream, snapshot, board)))
         .collect();
     UpstreamStatus {
         live,
@@ -179,6 +205,7 @@ fn of_target(target: &Target) -> TargetStatus {
         ejected_until: target.health.ejected_until().map(events::at),
         in_flight: target.in_flight.read(),
         last_probe: target.health.last().map(|probe| of_probe(&probe)),
+        probes: Vec::new(),
     }
 }
 
@@ -187,6 +214,7 @@ fn of_probe(probe: &ProbeRecord) -> ProbeStatus {
         at: events::at(probe.at),
         outcome: probe.outcome.to_string(),
         latency_ms: milliseconds(probe.latency),
+        body: None,
     }
 }
 

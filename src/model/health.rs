@@ -2,9 +2,11 @@
 //! because requests failed on it one after the other.
 
 mod ejection;
+mod recent;
 
 use std::fmt;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering;
@@ -12,7 +14,13 @@ use std::time::Duration;
 use std::time::SystemTime;
 
 use crate::model::health::ejection::Ejection;
+use crate::model::health::recent::Recent;
 use crate::model::settings::HealthSettings;
+
+pub use crate::model::health::recent::BODY_KEPT;
+pub use crate::model::health::recent::KEPT;
+pub use crate::model::health::recent::Kept;
+pub use crate::model::health::recent::printable;
 
 /// What is known about a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +91,7 @@ pub struct Health {
 struct History {
     good_in_a_row: u32,
     bad_in_a_row: u32,
-    last: Option<ProbeRecord>,
+    recent: Recent,
 }
 
 impl ProbeOutcome {
@@ -149,21 +157,39 @@ impl Health {
     /// The last probe.
     #[must_use]
     pub fn last(&self) -> Option<ProbeRecord> {
-        self.history
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .last
-            .clone()
+        self.history().recent.last().cloned()
+    }
+
+    /// The last probes, at most [`KEPT`], the oldest first.
+    #[must_use]
+    pub fn recent(&self) -> Vec<Kept> {
+        self.history().recent.all()
+    }
+
+    /// Since when its probes have all been good, or all been bad; `None` before the first one.
+    #[must_use]
+    pub fn turned(&self) -> Option<SystemTime> {
+        self.history().recent.turned()
+    }
+
+    fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes in one probe; returns the new verdict if it changed.
     pub fn record(&self, probe: ProbeRecord, settings: &HealthSettings) -> Option<Verdict> {
-        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        self.keep(Kept { record: probe, body: None }, settings)
+    }
+
+    /// As [`record`](Self::record), with what a bad answer said.
+    pub fn keep(&self, kept: Kept, settings: &HealthSettings) -> Option<Verdict> {
+        let mut history = self.history();
+        let probe = &kept.record;
         let good = probe.outcome.is_good();
         history.good_in_a_row = if good { history.good_in_a_row.saturating_add(1) } else { 0 };
         history.bad_in_a_row = if good { 0 } else { history.bad_in_a_row.saturating_add(1) };
         let at = probe.at;
-        history.last = Some(probe);
+        history.recent.add(kept);
         let before = self.verdict();
         let after = match before {
             // The first probe of all decides alone: there is nothing yet that it could contradict.
@@ -186,7 +212,7 @@ impl Health {
     /// A gate has just vouched for this target: it is healthy whatever `rise` still asks for, and
     /// what failed on it before is forgotten. Returns whether that is news.
     pub fn vouch(&self) -> bool {
-        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut history = self.history();
         history.bad_in_a_row = 0;
         self.readmit();
         let before = self.verdict();

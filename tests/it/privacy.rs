@@ -76,7 +76,9 @@ fn no_claim_of_a_client_reaches_a_target_in_any_spelling_over_any_protocol() {
 
 fn tells_the_truth(blue: &Origin) {
     let seen = blue.last();
-    for (name, value) in &seen.fields {
+    // The proxy's own id is drawn at random, and may hold any digits.
+    let is_drawn = |name: &str| name.eq_ignore_ascii_case("x-request-id");
+    for (name, value) in seen.fields.iter().filter(|(name, _)| !is_drawn(name)) {
         let lies = ["6.6.6.6", "evil", "gopher", "666"]
             .iter()
             .any(|lie| value.contains(lie));

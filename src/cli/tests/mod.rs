@@ -3,5 +3,6 @@
 mod canary;
 mod guard;
 mod look;
+mod manuals;
 mod promote;
 mod target;

@@ -321,6 +321,12 @@ fn is_none(count: &usize) -> bool {
 }
 
 impl Event {
+    /// Whether the history keeps it: a change, or how something ended.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.exit_code().is_some() || matches!(self, Self::Switched { .. })
+    }
+
     /// The exit code of `proxyctl` if this event is the last one; `None` if more must follow
     /// (`Switched` is the last one only of a promotion that was asked not to wait).
     #[must_use]

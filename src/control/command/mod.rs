@@ -3,11 +3,14 @@
 
 pub mod canary;
 pub mod event;
+pub mod explain;
+pub mod history;
 pub mod maintenance;
 pub mod pause;
 pub mod status;
 pub mod target;
 pub mod verdict;
+pub mod why;
 
 use serde::Deserialize;
 use serde::Serialize;

@@ -177,6 +177,9 @@ pub struct TargetStatus {
     pub in_flight: usize,
     /// The last probe.
     pub last_probe: Option<ProbeStatus>,
+    /// The last probes, the oldest first, where they are asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<ProbeStatus>,
 }
 
 /// One probe.
@@ -188,6 +191,9 @@ pub struct ProbeStatus {
     pub outcome: String,
     /// How long it took, in milliseconds.
     pub latency_ms: f64,
+    /// How the body of a bad answer begins, as one line of text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
 }
 
 /// One listener.

@@ -31,7 +31,10 @@ fn ask(health: &HealthSettings) -> Ask<'_> {
 
 async fn outcome_of(act: Act) -> ProbeOutcome {
     let scripted = Scripted::start(act).await;
-    probe(&scripted.target(), &ask(&health())).await.outcome
+    probe(&scripted.target(), &ask(&health()))
+        .await
+        .record
+        .outcome
 }
 
 fn say(text: &str) -> Act {
@@ -50,7 +53,7 @@ async fn an_expected_status_is_good_and_any_other_is_named() {
     let health = HealthSettings { expect: vec![200..=204, 401..=401], ..health() };
     for good in [204, 401] {
         let scripted = Scripted::start(status(good)).await;
-        let record = probe(&scripted.target(), &ask(&health)).await;
+        let record = probe(&scripted.target(), &ask(&health)).await.record;
         assert_eq!(record.outcome, ProbeOutcome::Good(good));
     }
 }
@@ -69,7 +72,7 @@ async fn a_redirect_is_a_failure_and_is_never_followed() {
 async fn a_redirect_that_is_expected_is_good() {
     let scripted = Scripted::start(status(302)).await;
     let health = HealthSettings { expect: vec![302..=302], ..health() };
-    let record = probe(&scripted.target(), &ask(&health)).await;
+    let record = probe(&scripted.target(), &ask(&health)).await.record;
     assert_eq!(record.outcome, ProbeOutcome::Good(302));
 }
 
@@ -77,7 +80,7 @@ async fn a_redirect_that_is_expected_is_good() {
 async fn a_refused_connection_is_refused() {
     let (_reserved, address) = nobody();
     let target = target(Address::Ip(address));
-    assert_eq!(probe(&target, &ask(&health())).await.outcome, ProbeOutcome::Refused);
+    assert_eq!(probe(&target, &ask(&health())).await.record.outcome, ProbeOutcome::Refused);
 }
 
 #[tokio::test]
@@ -101,7 +104,7 @@ async fn what_is_not_http_is_not_http() {
 #[tokio::test]
 async fn a_target_that_never_answers_times_out() {
     let scripted = Scripted::start(Act::SayAndStay(Vec::new())).await;
-    let record = probe(&scripted.target(), &ask(&short())).await;
+    let record = probe(&scripted.target(), &ask(&short())).await.record;
     assert_eq!(record.outcome, ProbeOutcome::Timeout);
     assert!(record.latency >= short().timeout);
 }
@@ -109,14 +112,14 @@ async fn a_target_that_never_answers_times_out() {
 #[tokio::test]
 async fn a_head_that_drips_is_bounded_by_the_timeout() {
     let scripted = Scripted::start(Act::Drip).await;
-    let record = probe(&scripted.target(), &ask(&short())).await;
+    let record = probe(&scripted.target(), &ask(&short())).await.record;
     assert_eq!(record.outcome, ProbeOutcome::Timeout);
 }
 
 #[tokio::test]
 async fn informational_answers_without_end_are_bounded_by_the_timeout() {
     let scripted = Scripted::start(Act::Flood(b"HTTP/1.1 100 Continue\r\n\r\n")).await;
-    let record = probe(&scripted.target(), &ask(&short())).await;
+    let record = probe(&scripted.target(), &ask(&short())).await.record;
     assert_eq!(record.outcome, ProbeOutcome::Timeout);
 }
 
@@ -124,11 +127,11 @@ async fn informational_answers_without_end_are_bounded_by_the_timeout() {
 async fn an_endless_head_is_bounded_in_size() {
     let scripted = Scripted::start(Act::Flood(b"HTTP/1.1 200 OK\r\nx-endless: ")).await;
     let long = HealthSettings { timeout: Duration::from_secs(60), ..health() };
-    let record = probe(&scripted.target(), &ask(&long)).await;
+    let record = probe(&scripted.target(), &ask(&long)).await.record;
     assert_ne!(record.outcome, ProbeOutcome::Timeout);
     assert!(!record.outcome.is_good());
     let line = Scripted::start(Act::Flood(b"HTTP")).await;
-    let record = probe(&line.target(), &ask(&long)).await;
+    let record = probe(&line.target(), &ask(&long)).await.record;
     assert_eq!(record.outcome, ProbeOutcome::NotHttp);
 }
 
@@ -144,7 +147,7 @@ async fn a_body_that_never_ends_neither_fails_nor_holds_up_the_probe() {
     let stays = Act::SayAndStay(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nab".to_vec());
     let scripted = Scripted::start(stays).await;
     let began = Instant::now();
-    let record = probe(&scripted.target(), &ask(&health())).await;
+    let record = probe(&scripted.target(), &ask(&health())).await.record;
     assert_eq!(record.outcome, ProbeOutcome::Good(200));
     assert!(began.elapsed() < health().timeout);
     assert!(began.elapsed() >= record.latency + BODY_TIME, "the body counts as latency");
@@ -170,11 +173,11 @@ async fn the_build_must_be_the_one_asked_for() {
         ("", wrong(None)),
     ] {
         let scripted = Scripted::start(presented(lines)).await;
-        let record = probe(&scripted.target(), &with_build).await;
+        let record = probe(&scripted.target(), &with_build).await.record;
         assert_eq!(record.outcome, expected, "{lines:?}");
     }
     let sick = Scripted::start(status(503)).await;
-    let record = probe(&sick.target(), &with_build).await;
+    let record = probe(&sick.target(), &with_build).await.record;
     assert_eq!(record.outcome, ProbeOutcome::Status(503));
 }
 
@@ -182,7 +185,9 @@ async fn the_build_must_be_the_one_asked_for() {
 async fn a_build_without_a_header_to_look_in_is_wrong() {
     let scripted = Scripted::start(status(200)).await;
     let health = HealthSettings { build_header: None, ..health() };
-    let record = probe(&scripted.target(), &Ask { build: Some("v8"), ..ask(&health) }).await;
+    let record = probe(&scripted.target(), &Ask { build: Some("v8"), ..ask(&health) })
+        .await
+        .record;
     let wanted = "v8".to_owned();
     assert_eq!(record.outcome, ProbeOutcome::WrongBuild { found: None, wanted });
 }
@@ -219,7 +224,7 @@ async fn a_target_that_keeps_connections_open_is_left_by_the_probe() {
     let keeps = Act::SayAndStay(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec());
     let scripted = Scripted::start(keeps).await;
     let began = Instant::now();
-    let record = probe(&scripted.target(), &ask(&health())).await;
+    let record = probe(&scripted.target(), &ask(&health())).await.record;
     assert_eq!(record.outcome, ProbeOutcome::Good(200));
     assert!(began.elapsed() < health().timeout);
 }
@@ -230,18 +235,18 @@ async fn a_unix_socket_is_asked_too() {
     let path = folder.path().join("app.sock");
     let target = target(Address::Unix(path.clone()));
     let health = health();
-    assert_eq!(probe(&target, &ask(&health)).await.outcome, broken("no such socket"));
+    assert_eq!(probe(&target, &ask(&health)).await.record.outcome, broken("no such socket"));
     let listener = UnixListener::bind(&path).unwrap();
     let (head, mut heads) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         let (stream, _) = listener.accept().await.unwrap();
         play(stream, status(200), 0, head).await;
     });
-    assert_eq!(probe(&target, &ask(&health)).await.outcome, ProbeOutcome::Good(200));
+    assert_eq!(probe(&target, &ask(&health)).await.record.outcome, ProbeOutcome::Good(200));
     let head = heads.recv().await.unwrap().to_lowercase();
     assert!(head.contains("\r\nhost: localhost\r\n"), "{head}");
     // Dropping the listener leaves the file: nobody accepts behind it any more.
-    assert_eq!(probe(&target, &ask(&health)).await.outcome, ProbeOutcome::Refused);
+    assert_eq!(probe(&target, &ask(&health)).await.record.outcome, ProbeOutcome::Refused);
 }
 
 #[tokio::test]
@@ -250,7 +255,7 @@ async fn a_name_is_resolved_by_each_probe_and_every_address_of_it_is_tried() {
     let port = scripted.address.port();
     let target = target(Address::Name { host: "localhost".to_owned(), port });
     assert!(target.resolved().is_empty());
-    let record = probe(&target, &ask(&health())).await;
+    let record = probe(&target, &ask(&health())).await.record;
     assert_eq!(record.outcome, ProbeOutcome::Good(200));
     assert!(target.resolved().contains(&scripted.address));
 }
@@ -262,7 +267,7 @@ async fn a_name_that_does_not_resolve_keeps_what_it_last_resolved_to() {
     let last = vec!["127.0.0.1:80".parse().unwrap()];
     target.set_resolved(last.clone());
     let long = HealthSettings { timeout: Duration::from_secs(60), ..health() };
-    let record = probe(&target, &ask(&long)).await;
+    let record = probe(&target, &ask(&long)).await.record;
     assert_eq!(record.outcome, ProbeOutcome::Unresolved);
     assert_eq!(*target.resolved(), last);
 }
@@ -274,17 +279,17 @@ async fn where_a_name_resolves_no_more_its_last_addresses_are_asked_unless_by_a_
     let target = target(Address::Name { host: "app.invalid".to_owned(), port });
     let long = HealthSettings { timeout: Duration::from_secs(60), ..health() };
     let anyway = Ask { last_addresses: true, ..ask(&long) };
-    assert_eq!(probe(&target, &anyway).await.outcome, ProbeOutcome::Unresolved);
+    assert_eq!(probe(&target, &anyway).await.record.outcome, ProbeOutcome::Unresolved);
     target.set_resolved(vec![scripted.address]);
-    assert_eq!(probe(&target, &anyway).await.outcome, ProbeOutcome::Good(200));
-    assert_eq!(probe(&target, &ask(&long)).await.outcome, ProbeOutcome::Unresolved);
+    assert_eq!(probe(&target, &anyway).await.record.outcome, ProbeOutcome::Good(200));
+    assert_eq!(probe(&target, &ask(&long)).await.record.outcome, ProbeOutcome::Unresolved);
 }
 
 #[tokio::test]
 async fn a_path_that_cannot_be_asked_for_fails_in_words() {
     let scripted = Scripted::start(status(200)).await;
     let health = HealthSettings { path: "/a b".to_owned(), ..health() };
-    let record = probe(&scripted.target(), &ask(&health)).await;
+    let record = probe(&scripted.target(), &ask(&health)).await.record;
     assert!(record.outcome.to_string().starts_with("cannot be asked:"), "{}", record.outcome);
 }
 
@@ -307,4 +312,21 @@ async fn one_address_that_swallows_packets_leaves_time_for_the_next() {
             .is_ok()
     );
     assert!(Instant::now() < deadline);
+}
+
+#[tokio::test]
+async fn a_bad_answer_is_kept_with_how_its_body_begins() {
+    let down = format!("{{\"status\":\"DOWN\",\r\n\"why\":\"{}\"}}", "x".repeat(4000));
+    let with = |status: u16| {
+        say(&format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{down}", down.len()))
+    };
+    let kept = |act| async {
+        let scripted = Scripted::start(act).await;
+        probe(&scripted.target(), &ask(&health())).await.body
+    };
+    let body = kept(with(503)).await.unwrap_or_default();
+    assert!(body.starts_with("{\"status\":\"DOWN\", \"why\":\"xxx"), "{body}");
+    assert_eq!(body.len(), BODY_KEPT);
+    assert_eq!(kept(with(200)).await, None, "of a good answer there is nothing to explain");
+    assert_eq!(kept(status(503)).await, None);
 }

@@ -1,6 +1,8 @@
 //! What each request on the control socket does.
 
+use std::borrow::Cow;
 use std::time::Duration;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -20,19 +22,28 @@ use crate::control::answer;
 use crate::control::answer::Answer;
 use crate::control::command::Code;
 use crate::control::command::Guard;
+use crate::control::command::Probe;
 use crate::control::command::Refusal;
 use crate::control::command::event::Event;
 use crate::control::command::event::Notice;
+use crate::control::command::history::COMMAND_HEADER;
+use crate::control::history::Wanted;
+use crate::control::socket::query::Query;
+use crate::control::socket::recorded::Asked;
 use crate::control::supervisor::handle::Caller;
 use crate::control::supervisor::handle::Cause;
 use crate::control::supervisor::handle::EventStream;
 use crate::control::supervisor::handle::Handle;
 use crate::control::supervisor::refusal::refusal;
+use crate::control::supervisor::request;
 use crate::sync::shutdown::Stage;
 use crate::sync::shutdown::Stopping;
 
 /// More than any command needs.
 const BODY_MAX: usize = 64 * 1024;
+
+/// Entries of the history, unless somebody says how many.
+const HISTORY_COUNT: usize = 20;
 
 /// For the whole body: it comes over a local socket.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -51,19 +62,27 @@ pub(super) async fn respond(
         return answer::problem(&forwarded());
     }
     let allowed = match head.uri.path() {
-        "/v1/status" | "/v1/events" => Method::GET,
+        "/v1/status" | "/v1/events" | "/v1/history" | "/v1/why" => Method::GET,
         "/v1/promote" | "/v1/rollback" | "/v1/probe" | "/v1/reload" | "/v1/guard"
         | "/v1/maintenance" | "/v1/canary" | "/v1/preview" | "/v1/pause" | "/v1/resume"
-        | "/v1/target" | "/v1/roll" | "/v1/pool" => Method::POST,
+        | "/v1/target" | "/v1/roll" | "/v1/pool" | "/v1/explain" => Method::POST,
         path => return answer::problem(&unknown_path(path)),
     };
     if head.method != allowed {
         return wrong_method(&allowed);
     }
+    if let Some(said) = head.headers.get(COMMAND_HEADER) {
+        let said = String::from_utf8_lossy(said.as_bytes());
+        handle.history().heard(caller, &said);
+    }
+    let query = Query::of(head.uri.query());
     let done = match head.uri.path() {
+        "/v1/status" if query.has("probes") => Ok(answer::json(&handle.status_with_probes())),
         "/v1/status" => Ok(answer::json(&handle.status())),
         "/v1/events" => Ok(answer::lines(follow(handle.subscribe(), stopping))),
-        path => command(path, body, handle, caller, stopping).await,
+        "/v1/history" => history(query, handle).await,
+        "/v1/why" => why(query, handle).await,
+        path => recorded(path, body, handle, caller, stopping).await,
     };
     done.unwrap_or_else(|refused| {
         tracing::info!(path = head.uri.path(), %caller, why = refused.detail, "refused");
@@ -77,7 +96,8 @@ fn forwarded() -> Refusal {
     refusal(403, Code::Unknown, "came by a proxy", detail)
 }
 
-async fn command(
+/// Carries a command out, and has the history keep who asked for it and what came of it.
+async fn recorded(
     path: &str,
     body: Incoming,
     handle: &Handle,
@@ -85,6 +105,17 @@ async fn command(
     stopping: Stopping,
 ) -> Result<Answer, Refusal> {
     let body = read(body).await?;
+    let asked = Asked::now(handle, caller, path, &body);
+    asked.answered(command(path, body, handle, caller, stopping).await)
+}
+
+async fn command(
+    path: &str,
+    body: Bytes,
+    handle: &Handle,
+    caller: Caller,
+    stopping: Stopping,
+) -> Result<Answer, Refusal> {
     match path {
         "/v1/promote" => {
             let events = handle.promote(parse(&body)?, caller).await?;
@@ -120,12 +151,51 @@ async fn command(
             let events = handle.set_target(parse(&body)?, caller).await?;
             Ok(answer::lines(told(events)))
         }
+        "/v1/explain" => Ok(answer::json(&handle.explain(&parse(&body)?)?)),
         "/v1/reload" => {
             let _none: Nothing = parse(&body)?;
             Ok(answer::json(&handle.reload(Cause::Asked(caller)).await?))
         }
         _ => Err(unknown_path(path)),
     }
+}
+
+/// What stands in the way of a promotion.
+async fn why(query: Query<'_>, handle: &Handle) -> Result<Answer, Refusal> {
+    query.only(&["colour", "upstream", "all", "build"])?;
+    let upstreams: Vec<String> = query.all("upstream").map(Cow::into_owned).collect();
+    let request = Probe {
+        colour: query.get("colour").unwrap_or_default().into_owned(),
+        upstreams: (!upstreams.is_empty()).then_some(upstreams),
+        all: query.has("all"),
+    };
+    let build = query.get("build");
+    Ok(answer::json(&handle.why(request, build.as_deref()).await?))
+}
+
+/// The changes that were made, the newest last.
+async fn history(query: Query<'_>, handle: &Handle) -> Result<Answer, Refusal> {
+    query.only(&["n", "upstream", "since"])?;
+    let count = match query.get("n") {
+        None => HISTORY_COUNT,
+        Some(number) => number.parse().map_err(|_no_number| {
+            let detail = format!("n: \"{number}\" is not a number");
+            refusal(422, Code::Unknown, "malformed request", detail)
+        })?,
+    };
+    let since = query.get("since");
+    let since = request::duration("since", since.as_deref())?;
+    let upstream = query.get("upstream").map(Cow::into_owned);
+    let since = since.and_then(|ago| SystemTime::now().checked_sub(ago));
+    let lines = handle
+        .history()
+        .read(Wanted { count, upstream, since })
+        .await;
+    let lines = lines.map_err(|error| {
+        let detail = format!("the history cannot be read: {error}");
+        refusal(500, Code::NotDurable, "unreadable", detail)
+    })?;
+    Ok(answer::raw_lines(stream::iter(lines)))
 }
 
 /// A command without parameters.
@@ -165,7 +235,7 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
 fn unknown_path(path: &str) -> Refusal {
     let detail = format!("there is nothing at {path}");
     let unknown = refusal(404, Code::Unknown, "unknown path", detail);
-    let hint = "/v1/status /v1/promote /v1/rollback /v1/guard /v1/probe /v1/canary /v1/preview /v1/maintenance /v1/pause /v1/resume /v1/target /v1/roll /v1/pool /v1/reload /v1/events";
+    let hint = "/v1/status /v1/promote /v1/rollback /v1/guard /v1/probe /v1/canary /v1/preview /v1/maintenance /v1/pause /v1/resume /v1/target /v1/roll /v1/pool /v1/reload /v1/events /v1/history /v1/why /v1/explain";
     Refusal { hint: Some(hint.to_owned()), ..unknown }
 }
 

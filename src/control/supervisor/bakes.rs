@@ -220,7 +220,7 @@ impl Supervisor {
             return;
         }
         tracing::warn!(id, "reverting: the new colour was judged bad");
-        self.set_out(Wish::back_to(back), caller).await;
+        self.set_out(Wish::back_to(back, "revert"), caller).await;
         let stands = |running: &&Running| running.machine.is_switched();
         if self.running.get(&serial).filter(stands).is_some() {
             self.not_reverted(serial, "the state could not be made durable")

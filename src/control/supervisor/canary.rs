@@ -81,6 +81,7 @@ impl Supervisor {
             tracing::info!(upstreams = names.join(","), %colour, %weight, generation, %caller, "canary");
         }
         let event = Event::Canary { colour, weight, generation };
+        self.record_answer("canary", caller, names.to_vec(), old.generation, &event);
         self.bus.tell_about(names.to_vec(), event.clone());
         Ok(only(event))
     }

@@ -19,8 +19,8 @@ use crate::model::upstream::Upstream;
 use crate::sync::lease::Door;
 
 /// A guard that was granted; over once nobody holds its other half.
-#[derive(Debug)]
-pub(super) struct Held {
+#[derive(Debug, Clone)]
+pub struct Held {
     upstream: Arc<str>,
     colour: Colour,
     caller: Caller,
@@ -57,6 +57,7 @@ impl Supervisor {
             caller,
             alive: Arc::downgrade(&alive),
         });
+        self.board_with(|board| board.guards.clone_from(&self.guards));
         tracing::info!(upstream = %upstream.name, %colour, %caller, "guard granted");
         Ok(Guarded { upstream: upstream.name.to_string(), colour, _alive: alive })
     }
@@ -124,10 +125,19 @@ impl Supervisor {
 
     /// Who holds this colour off, if anybody does.
     pub(super) fn guard_of(&self, upstream: &str, colour: Colour) -> Option<Caller> {
-        self.guards
-            .iter()
-            .filter(|held| held.alive.strong_count() > 0)
-            .find(|held| &*held.upstream == upstream && held.colour == colour)
-            .map(|held| held.caller)
+        holder(&self.guards, upstream, colour)
     }
+}
+
+/// Who of these holds this colour off, if anybody does.
+pub(in crate::control) fn holder(
+    guards: &[Held],
+    upstream: &str,
+    colour: Colour,
+) -> Option<Caller> {
+    guards
+        .iter()
+        .filter(|held| held.alive.strong_count() > 0)
+        .find(|held| &*held.upstream == upstream && held.colour == colour)
+        .map(|held| held.caller)
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::sync::broadcast;
 use tokio::sync::mpsc;
@@ -20,6 +21,8 @@ use crate::control::command::canary::Preview;
 use crate::control::command::canary::Previewed;
 use crate::control::command::event::Event;
 use crate::control::command::event::Notice;
+use crate::control::command::explain::Explain;
+use crate::control::command::explain::Explained;
 use crate::control::command::maintenance::Maintain;
 use crate::control::command::maintenance::Maintained;
 use crate::control::command::pause::Pause;
@@ -30,14 +33,19 @@ use crate::control::command::target::PoolSet;
 use crate::control::command::target::Roll;
 use crate::control::command::target::SetPool;
 use crate::control::command::target::SetTarget;
+use crate::control::command::why::Whys;
 use crate::control::events::Bus;
+use crate::control::explain;
 use crate::control::gate;
+use crate::control::history::Recorder;
 use crate::control::status;
 use crate::control::status::Board;
 use crate::control::supervisor::refusal;
 use crate::control::supervisor::request;
+use crate::control::why;
 use crate::model::colour::Colour;
 use crate::model::snapshot::Snapshot;
+use crate::net::listen::Listener;
 use crate::sync::published::Published;
 
 /// Who asks: the peer's credentials on the control socket.
@@ -78,6 +86,7 @@ pub struct Handle {
     pub(super) asks: mpsc::Sender<Ask>,
     pub(super) snapshot: Published<Snapshot>,
     pub(super) board: watch::Receiver<Arc<Board>>,
+    pub(super) listeners: watch::Receiver<Arc<Vec<Arc<Listener>>>>,
     pub(super) bus: Bus,
 }
 
@@ -256,10 +265,44 @@ impl Handle {
         Ok(Probed { passed: gate::passed(&asked), targets: gate::reports(&asked) })
     }
 
+    /// What stands in the way of a promotion of `request.colour` now, by a fresh probe of every target
+    /// and by what holds the upstream. Changes nothing, so the supervisor is not asked.
+    ///
+    /// # Errors
+    ///
+    /// Unknown names, or a build where none can be asked for.
+    pub async fn why(&self, request: Probe, build: Option<&str>) -> Result<Whys, Refusal> {
+        let (upstreams, colour) = request::probe(&request, &self.snapshot.load())?;
+        if build.is_some() {
+            request::names_builds(&upstreams)?;
+        }
+        let asked = gate::round(&upstreams, colour, build).await;
+        Ok(why::why(&upstreams, colour, &asked, &self.board.borrow()))
+    }
+
+    /// What would become of a request that came now.
+    ///
+    /// # Errors
+    ///
+    /// It is no request that a client could send.
+    pub fn explain(&self, request: &Explain) -> Result<Explained, Refusal> {
+        let listeners = Arc::clone(&self.listeners.borrow());
+        explain::explain(request, &self.snapshot.load(), &listeners, SystemTime::now())
+    }
+
     /// The whole state. Never waits: a gate, a drain or a slow disk cannot delay it.
     #[must_use]
     pub fn status(&self) -> Status {
         status::status(&self.snapshot.load(), &self.board.borrow())
+    }
+
+    /// The whole state, with the last probes of each target.
+    #[must_use]
+    pub fn status_with_probes(&self) -> Status {
+        let snapshot = self.snapshot.load();
+        let mut status = status::status(&snapshot, &self.board.borrow());
+        status::add_probes(&mut status, &snapshot);
+        status
     }
 
     /// Whether the public listeners are open and the daemon is not stopping.
@@ -272,6 +315,12 @@ impl Handle {
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Notice> {
         self.bus.subscribe()
+    }
+
+    /// What was changed, and by whom.
+    #[must_use]
+    pub fn history(&self) -> &Recorder {
+        self.bus.history()
     }
 
     /// The snapshot of the moment.

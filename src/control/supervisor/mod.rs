@@ -3,7 +3,7 @@
 
 mod bakes;
 mod canary;
-mod guards;
+pub mod guards;
 pub mod handle;
 mod maintenance;
 mod orders;
@@ -11,9 +11,10 @@ mod pause;
 mod pools;
 mod preview;
 mod promote;
+mod recorded;
 pub(crate) mod refusal;
 mod reloading;
-mod request;
+pub(in crate::control) mod request;
 mod rolls;
 mod running;
 mod start;
@@ -130,6 +131,7 @@ impl Supervisor {
     /// at once, nothing is waited for.
     pub async fn run(mut self, stopping: Stopping) {
         let (mut graceful, mut now) = (stopping.clone(), stopping);
+        self.record_own("start", "done", None);
         self.tasks.spawn(tasks::first_round(self.snapshots.load()));
         while !(self.stopping && self.running.is_empty()) {
             let baking = self.is_baking();
@@ -149,6 +151,8 @@ impl Supervisor {
             self.apply_waiting().await;
         }
         self.board_with(|board| board.ready = false);
+        self.record_own("stop", "done", None);
+        self.bus.history().written().await;
     }
 
     async fn take(&mut self, ask: Ask) {

@@ -116,8 +116,9 @@ impl Supervisor {
             }
             tracing::info!(upstream, order = order.as_str(), generation, "order is over");
             let (stands, until) = (false, None);
-            self.bus
-                .tell(Event::Ordered { upstream, order, stands, until, generation });
+            let event = Event::Ordered { upstream, order, stands, until, generation };
+            self.record_over(&event);
+            self.bus.tell(event);
         }
     }
 

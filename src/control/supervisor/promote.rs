@@ -97,7 +97,14 @@ impl Supervisor {
                         .iter()
                         .map(|reason| (&*reason.upstream, reason.colour)),
                 )?;
-                Ok(only(Event::Refused { code: Code::Gate, reasons }))
+                let names = reasons
+                    .iter()
+                    .map(|reason| reason.upstream.clone())
+                    .collect();
+                let before = self.snapshots.load().generation;
+                let refused = Event::Refused { code: Code::Gate, reasons };
+                self.record_answer("rollback", caller, names, before, &refused);
+                Ok(only(refused))
             }
         }
     }
@@ -138,6 +145,7 @@ impl Supervisor {
         let running = Running {
             id: format!("{:08x}", fastrand::u32(..)),
             caller,
+            asked: (self.bus.history().who(caller), wish.asked),
             members,
             answer: Some(answer),
             wait: wish.wait,

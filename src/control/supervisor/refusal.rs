@@ -75,7 +75,7 @@ pub(super) fn which_of(known: &[&Upstream]) -> Refusal {
     hinted(which, "name them with --upstream (repeatable), or say --all")
 }
 
-pub(super) fn malformed(detail: String) -> Refusal {
+pub(crate) fn malformed(detail: String) -> Refusal {
     refusal(422, Code::Unknown, "malformed request", detail)
 }
 

@@ -224,11 +224,11 @@ impl Supervisor {
             return;
         }
         tracing::info!(cause = %cause_of(cause), generation, changed, "configuration applied");
-        self.reload_tried(true, Vec::new());
+        self.reload_tried(cause, true, Vec::new());
     }
 
-    fn reload_refused(&self, cause: Cause, refused: &Refusal) {
-        let cause = cause_of(cause);
+    fn reload_refused(&self, asked: Cause, refused: &Refusal) {
+        let cause = cause_of(asked);
         if refused.problems.is_empty() {
             tracing::error!(%cause, why = refused.detail, "configuration refused, the running one stays");
         }
@@ -252,16 +252,21 @@ impl Supervisor {
             | Code::TakenBack
             | Code::InUse => refused.problems.clone(),
         };
-        self.reload_tried(false, problems);
+        self.reload_tried(asked, false, problems);
     }
 
-    fn reload_tried(&self, ok: bool, problems: Vec<Problem>) {
+    fn reload_tried(&self, cause: Cause, ok: bool, problems: Vec<Problem>) {
         self.metrics.reload(ok);
         let generation = self.snapshots.load().generation;
         let last_reload = ReloadStatus { at: events::now(), ok, problems: problems.clone() };
         self.board_with(|board| board.config.last_reload = last_reload);
-        self.bus
-            .tell(Event::Reload { applied: ok, generation, problems });
+        let event = Event::Reload { applied: ok, generation, problems };
+        match cause {
+            // Recorded where it was asked for.
+            Cause::Asked(_) => {}
+            Cause::Signal | Cause::Watch => self.record_reload(&cause_of(cause), &event),
+        }
+        self.bus.tell(event);
     }
 }
 

@@ -30,6 +30,8 @@ const DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// A promotion as it is wanted, checked.
 #[derive(Debug)]
 pub(super) struct Wish {
+    /// `promote`, `rollback` or `canary`.
+    pub(super) asked: &'static str,
     /// The upstreams and the colour each should get; not empty, no upstream twice.
     pub(super) members: Vec<(Upstream, Colour)>,
     pub(super) gate_timeout: Option<Duration>,
@@ -53,8 +55,9 @@ pub(super) struct Wish {
 
 impl Wish {
     /// The way back of a verdict: without a gate, for the probes of a warm colour have never stopped.
-    pub(super) fn back_to(members: Vec<(Upstream, Colour)>) -> Self {
+    pub(super) fn back_to(members: Vec<(Upstream, Colour)>, asked: &'static str) -> Self {
         Self {
+            asked,
             members,
             gate_timeout: None,
             drain_timeout: None,
@@ -93,7 +96,7 @@ pub(super) fn canary(request: &Canary, snapshot: &Snapshot) -> Result<CanaryWay,
     let which = (request.upstreams.as_deref(), request.all);
     let (upstreams, colour) = of_standby(&request.colour, which, snapshot)?;
     if request.build.is_some() {
-        names_builds(&upstreams)?;
+        names_builds(upstreams.iter().copied())?;
     }
     let runs = |upstream: &&Upstream| upstream.canary_order().is_some();
     let begins = request.weight > Share::NONE;
@@ -113,7 +116,7 @@ pub(super) fn canary(request: &Canary, snapshot: &Snapshot) -> Result<CanaryWay,
         build: request.build.clone(),
         canary: begins.then_some(request.weight),
         rounds: if begins && !request.force { PROMOTE_ROUNDS } else { 0 },
-        ..Wish::back_to(members)
+        ..Wish::back_to(members, "canary")
     }))
 }
 
@@ -152,7 +155,7 @@ pub(super) fn promote(request: &Promote, snapshot: &Snapshot) -> Result<Wish, Re
     let colour = colour(&request.colour)?;
     let upstreams = chosen(request.upstreams.as_deref(), request.all, snapshot)?;
     if request.build.is_some() {
-        names_builds(&upstreams)?;
+        names_builds(upstreams.iter().copied())?;
     }
     let expected = request
         .expect_live
@@ -160,6 +163,7 @@ pub(super) fn promote(request: &Promote, snapshot: &Snapshot) -> Result<Wish, Re
         .map(self::colour)
         .transpose()?;
     let wish = Wish {
+        asked: "promote",
         members: upstreams
             .iter()
             .map(|upstream| ((*upstream).clone(), colour))
@@ -222,7 +226,13 @@ pub(super) fn rollback(request: &Rollback, snapshot: &Snapshot) -> Result<Way, R
     let switches = members.iter().any(|(up, colour)| !ends_canary(up, *colour));
     let rounds = u32::from(switches && !request.force);
     let wait = request.wait;
-    Ok(Way::Back(Wish { gate_timeout, drain_timeout, wait, rounds, ..Wish::back_to(members) }))
+    Ok(Way::Back(Wish {
+        gate_timeout,
+        drain_timeout,
+        wait,
+        rounds,
+        ..Wish::back_to(members, "rollback")
+    }))
 }
 
 pub(super) fn probe(
@@ -250,9 +260,11 @@ pub(super) fn pool(request: &SetPool, snapshot: &Snapshot) -> Result<(Upstream, 
 }
 
 /// A build can only be asked for where the file says which header names it.
-fn names_builds(upstreams: &[&Upstream]) -> Result<(), Refusal> {
+pub(super) fn names_builds<'a>(
+    upstreams: impl IntoIterator<Item = &'a Upstream>,
+) -> Result<(), Refusal> {
     let silent = upstreams
-        .iter()
+        .into_iter()
         .find(|upstream| upstream.health.build_header.is_none());
     let Some(upstream) = silent else { return Ok(()) };
     let name = &upstream.name;
@@ -346,7 +358,10 @@ pub(super) fn one_of_any_kind<'a>(
 }
 
 /// `250ms`, `1s`, `2m`, `1h`: as in the file.
-pub(super) fn duration(key: &str, text: Option<&str>) -> Result<Option<Duration>, Refusal> {
+pub(in crate::control) fn duration(
+    key: &str,
+    text: Option<&str>,
+) -> Result<Option<Duration>, Refusal> {
     let Some(text) = text else { return Ok(None) };
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);

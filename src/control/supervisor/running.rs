@@ -15,6 +15,7 @@ use crate::control::command::event::Reason;
 use crate::control::command::event::Receipt;
 use crate::control::command::event::TargetReport;
 use crate::control::command::event::Warmth;
+use crate::control::command::history::Who;
 use crate::control::command::status::Phase;
 use crate::control::command::status::PromotionStatus;
 use crate::control::command::verdict::Verdict;
@@ -44,6 +45,8 @@ pub(super) struct Running {
     /// Its name in logs and events.
     pub(super) id: String,
     pub(super) caller: Caller,
+    /// The caller, for the history, and the word for what it asked.
+    pub(super) asked: (Who, &'static str),
     pub(super) machine: Promotion,
     pub(super) members: Vec<Member>,
     /// `None` once nobody is told any more.
@@ -249,6 +252,7 @@ impl Running {
 
     /// Tells the requester and everybody who follows the events. A verdict always gets through.
     pub(super) fn tell(&self, bus: &Bus, event: &Event) {
+        self.record(bus.history(), event);
         let promoting = self.colour().filter(|_| self.canary.is_none());
         bus.tell_of(&self.id, self.names(), promoting, event.clone());
         let Some(answer) = &self.answer else { return };

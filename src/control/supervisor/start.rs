@@ -16,6 +16,7 @@ use crate::control::checks;
 use crate::control::checks::Checks;
 use crate::control::events;
 use crate::control::events::Bus;
+use crate::control::history::Recorder;
 use crate::control::journal::Journal;
 use crate::control::journal::Memory;
 use crate::control::journal::Recovered;
@@ -96,11 +97,17 @@ pub async fn build(
         probes.probe(upstream, colour.parse().ok(), target, took);
     };
     let snapshots = Publisher::new(Arc::new(snapshot));
-    let (published, bus) = (snapshots.published(), Bus::default());
+    let history = Recorder::new(&candidate.settings.state_dir, metrics.clone());
+    let (published, bus) = (snapshots.published(), Bus::new(history));
     let (asks_to, asks) = mpsc::channel(ASKS);
     let (board, board_of) = watch::channel(Arc::new(Board::new(path.clone())));
-    let handle =
-        Handle { asks: asks_to, snapshot: published.clone(), board: board_of, bus: bus.clone() };
+    let handle = Handle {
+        asks: asks_to,
+        snapshot: published.clone(),
+        board: board_of,
+        listeners: listeners.subscribe(),
+        bus: bus.clone(),
+    };
     let mut supervisor = Supervisor {
         snapshots,
         journal: Arc::new(Mutex::new(journal)),

@@ -254,7 +254,7 @@ impl Supervisor {
                 };
                 let members: Vec<(Upstream, Colour)> = names.iter().filter_map(back).collect();
                 // Its drain runs on by itself.
-                drop(self.set_out(Wish::back_to(members), caller).await);
+                drop(self.set_out(Wish::back_to(members, "revert"), caller).await);
                 let now = self.snapshots.load();
                 let runs = |name: &String| now.upstream(name)?.canary_order();
                 let stands = names.iter().any(|name| runs(name).is_some());

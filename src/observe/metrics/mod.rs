@@ -69,6 +69,7 @@ struct Inner {
     reloads_refused: Count,
     last_reload_ok: AtomicBool,
     access_log_dropped: Count,
+    history_lost: Count,
     /// When each certificate expires, in seconds since 1970.
     certificates: Mutex<BTreeMap<String, u64>>,
     process: Process,
@@ -89,6 +90,7 @@ impl Metrics {
             reloads_refused: Count::default(),
             last_reload_ok: AtomicBool::new(true),
             access_log_dropped: Count::default(),
+            history_lost: Count::default(),
             certificates: Mutex::default(),
             process: Process::new(),
         }))
@@ -224,6 +226,16 @@ impl Metrics {
     /// `n` lines of the access log were given up, because it could not be written fast enough.
     pub fn access_log_dropped(&self, n: u64) {
         self.0.access_log_dropped.add(n);
+    }
+
+    /// An entry of the history was given up, because it could not be written.
+    pub fn history_lost(&self) {
+        self.0.history_lost.add(1);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn histories_lost(&self) -> u64 {
+        self.0.history_lost.get()
     }
 
     #[cfg(test)]

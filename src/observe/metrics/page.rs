@@ -130,7 +130,12 @@ impl Inner {
             "Lines of the access log given up because it could not be written fast enough.",
         );
         dropped.add(&[], self.access_log_dropped.get());
-        vec![build, generation, outcomes, accepted, reloads, last, certificates, dropped]
+        let mut lost = Family::counter(
+            "proxy_history_lost_total",
+            "Entries of the history given up because they could not be written.",
+        );
+        lost.add(&[], self.history_lost.get());
+        vec![build, generation, outcomes, accepted, reloads, last, certificates, dropped, lost]
     }
 }
 

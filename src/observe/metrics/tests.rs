@@ -182,6 +182,7 @@ fn every_metric_of_the_interface_exists_at_zero_from_the_start() {
         r#"proxy_client_errors_total{listener="0.0.0.0:443",outcome="malformed"}"#,
         r#"proxy_config_reloads_total{outcome="refused"}"#,
         "proxy_access_log_dropped_total",
+        "proxy_history_lost_total",
     ] {
         assert_eq!(samples.get(series), Some(&0.0), "{series}\n{page}");
     }
@@ -224,6 +225,7 @@ fn what_is_counted_is_told_by_every_worker_together() {
     metrics.requests_cut("app", Some(Colour::Blue), 3);
     metrics.reload(false);
     metrics.access_log_dropped(5);
+    metrics.history_lost();
     let failed =
         ProbeRecord { at: UNIX_EPOCH, outcome: ProbeOutcome::Refused, latency: Duration::ZERO };
     green.targets[0]
@@ -260,6 +262,7 @@ fn what_is_counted_is_told_by_every_worker_together() {
         (r#"proxy_config_reloads_total{outcome="refused"}"#, 1.0),
         ("proxy_config_last_reload_successful", 0.0),
         ("proxy_access_log_dropped_total", 5.0),
+        ("proxy_history_lost_total", 1.0),
     ] {
         assert_eq!(samples.get(series), Some(&value), "{series}");
     }

@@ -36,6 +36,11 @@ impl Client {
         Ok(Self::over(Wire::tls(address, host, &["http/1.1"])?, host))
     }
 
+    /// Asks for another host than it connected for.
+    pub fn name_host(&mut self, host: &str) {
+        host.clone_into(&mut self.host);
+    }
+
     pub fn unix(path: &Path) -> io::Result<Self> {
         Ok(Self::over(Wire::unix(path)?, "proxyd"))
     }

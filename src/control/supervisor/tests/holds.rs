@@ -11,6 +11,7 @@ use crate::control::supervisor::testing::Origin;
 use crate::control::supervisor::testing::World;
 use crate::control::supervisor::testing::upstream;
 use crate::model::colour::Colour;
+use crate::sync::lease::CutAs;
 
 async fn held_for(hold: &str) -> World {
     let (blue, green) = (Origin::start(200).await, Origin::start(200).await);
@@ -58,7 +59,7 @@ async fn a_held_colour_that_had_to_be_cut_is_open_to_exceptions_again() {
     let blue = world.pool("app", Colour::Blue);
     world.until(|_| blue.leases().is_cut()).await;
     assert!(blue.exceptional_lease(0).is_err());
-    request.end_as_cut();
+    request.end_as_cut(CutAs::Force);
     let Event::Cut { receipts } = events.last().await else { panic!("not cut") };
     assert_eq!((receipts[0].cut.requests, receipts[0].safe_to_kill), (1, None));
     world.until(|_| blue.exceptional_lease(0).is_ok()).await;
