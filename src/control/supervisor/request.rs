@@ -1,5 +1,7 @@
 //! What a request means on the snapshot of the moment: who, which colour, how long. Pure.
 
+mod standby;
+
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -8,8 +10,6 @@ use crate::control::command::Probe;
 use crate::control::command::Promote;
 use crate::control::command::Refusal;
 use crate::control::command::Rollback;
-use crate::control::command::canary::Canary;
-use crate::control::command::canary::Preview;
 use crate::control::command::event::Reason;
 use crate::control::command::target::SetPool;
 use crate::control::supervisor::refusal;
@@ -20,6 +20,10 @@ use crate::model::snapshot::Snapshot;
 use crate::model::split::Share;
 use crate::model::upstream::Pools;
 use crate::model::upstream::Upstream;
+
+pub(super) use crate::control::supervisor::request::standby::CanaryWay;
+pub(super) use crate::control::supervisor::request::standby::canary;
+pub(super) use crate::control::supervisor::request::standby::preview;
 
 /// A promote needs this many whole good rounds in a row, a rollback one.
 const PROMOTE_ROUNDS: u32 = 2;
@@ -81,74 +85,6 @@ pub(super) enum Way {
     Back(Wish),
     /// Some upstream never had another colour live.
     None(Vec<Reason>),
-}
-
-/// What a request about a canary comes to.
-#[derive(Debug)]
-pub(super) enum CanaryWay {
-    /// As a promotion: behind a gate it begins, with a drain it ends.
-    Gate(Wish),
-    /// Canaries of this colour run on all of these upstreams, and get another weight.
-    Weight(Vec<String>, Colour),
-}
-
-pub(super) fn canary(request: &Canary, snapshot: &Snapshot) -> Result<CanaryWay, Refusal> {
-    let which = (request.upstreams.as_deref(), request.all);
-    let (upstreams, colour) = of_standby(&request.colour, which, snapshot)?;
-    if request.build.is_some() {
-        names_builds(upstreams.iter().copied())?;
-    }
-    let runs = |upstream: &&Upstream| upstream.canary_order().is_some();
-    let begins = request.weight > Share::NONE;
-    if begins && upstreams.iter().all(runs) {
-        let names = upstreams.iter().map(|upstream| upstream.name.to_string());
-        return Ok(CanaryWay::Weight(names.collect(), colour));
-    }
-    let wanted = if begins { colour } else { colour.other() };
-    let members = upstreams
-        .into_iter()
-        .map(|upstream| (upstream.clone(), wanted))
-        .collect();
-    Ok(CanaryWay::Gate(Wish {
-        gate_timeout: duration("gate_timeout", request.gate_timeout.as_deref())?,
-        drain_timeout: duration("drain_timeout", request.drain_timeout.as_deref())?,
-        wait: request.wait,
-        build: request.build.clone(),
-        canary: begins.then_some(request.weight),
-        rounds: if begins && !request.force { PROMOTE_ROUNDS } else { 0 },
-        ..Wish::back_to(members, "canary")
-    }))
-}
-
-pub(super) fn preview(
-    request: &Preview,
-    snapshot: &Snapshot,
-) -> Result<(Vec<Upstream>, Colour), Refusal> {
-    let named = request.upstreams.as_deref();
-    // What is over may have become live meanwhile.
-    if request.off {
-        let upstreams = chosen(named, request.all, snapshot)?;
-        return Ok((upstreams.into_iter().cloned().collect(), colour(&request.colour)?));
-    }
-    let (upstreams, colour) = of_standby(&request.colour, (named, request.all), snapshot)?;
-    Ok((upstreams.into_iter().cloned().collect(), colour))
-}
-
-/// The upstreams of a request that is about their standby colour, and that colour.
-fn of_standby<'a>(
-    word: &str,
-    (named, all): (Option<&[String]>, bool),
-    snapshot: &'a Snapshot,
-) -> Result<(Vec<&'a Upstream>, Colour), Refusal> {
-    let colour = colour(word)?;
-    let upstreams = chosen(named, all, snapshot)?;
-    let live = upstreams
-        .iter()
-        .find(|upstream| upstream.live() == Some(colour));
-    match live {
-        Some(live) => Err(refusal::is_live(&live.name, colour)),
-        None => Ok((upstreams, colour)),
-    }
 }
 
 pub(super) fn promote(request: &Promote, snapshot: &Snapshot) -> Result<Wish, Refusal> {
