@@ -279,12 +279,14 @@ fn added(extras: Option<&Extras>) -> Vec<AnswerField> {
 }
 
 /// The targets of the pool. The first try goes to one of the best there are: healthy ones before
-/// backups, backups before those that rest, these before unhealthy ones.
+/// backups, backups before those that rest, these before unhealthy ones; one that drains gets none.
 fn targets(pool: &Pool) -> Vec<ExplainedTarget> {
-    let best = pool.targets.iter().map(|target| rank(target)).min();
+    let serving = pool.targets.iter().filter(|target| !target.is_draining());
+    let best = serving.map(|target| rank(target)).min();
     let of = |target: &Arc<Target>| ExplainedTarget {
         address: target.name.to_string(),
         state: match rank(target) {
+            _ if target.is_draining() => "draining",
             0 => "usable",
             1 => "backup",
             2 => "ejected",
@@ -293,7 +295,7 @@ fn targets(pool: &Pool) -> Vec<ExplainedTarget> {
         .to_owned(),
         weight: target.weight,
         in_flight: target.in_flight.read(),
-        candidate: Some(rank(target)) == best,
+        candidate: !target.is_draining() && Some(rank(target)) == best,
     };
     pool.targets.iter().map(of).collect()
 }

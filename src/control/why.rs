@@ -15,6 +15,7 @@ use crate::control::supervisor::guards;
 use crate::model::colour::Colour;
 use crate::model::health::Verdict;
 use crate::model::pool::Pool;
+use crate::model::target::Target;
 use crate::model::upstream::Upstream;
 
 /// Puts the answer together from a round of probes of these upstreams.
@@ -39,6 +40,7 @@ fn of_upstream(
     let mut blocks: Vec<Finding> = asked().filter_map(failing).collect();
     if live != colour {
         blocks.extend(holds(upstream, colour, board));
+        blocks.extend(draining(upstream, colour));
     }
     Some(WhyUpstream {
         upstream: name.to_string(),
@@ -69,6 +71,22 @@ fn failing(asked: &Asked) -> Option<Finding> {
         target: Some(name.to_string()),
         hint: outcome.hint().map(str::to_owned),
     })
+}
+
+/// Targets of the colour that get no new requests because somebody has ordered so.
+fn draining(upstream: &Upstream, colour: Colour) -> Vec<Finding> {
+    let pool = upstream.pool(colour);
+    let targets = pool.map(|pool| pool.targets.as_slice()).unwrap_or_default();
+    let ordered = targets.iter().filter(|target| target.is_draining());
+    let one = |target: &std::sync::Arc<Target>| {
+        let (name, target) = (&upstream.name, &target.name);
+        Finding {
+            what: format!("{target} drains: somebody has ordered so"),
+            target: Some(target.to_string()),
+            hint: Some(format!("`proxyctl target ready {name} {target}`, or `promote --force`")),
+        }
+    };
+    ordered.map(one).collect()
 }
 
 /// Somebody holds the upstream, or keeps the colour from being promoted.

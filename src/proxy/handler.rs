@@ -278,10 +278,8 @@ pub(crate) fn decide(
         let pool = if way.is_plain {
             &way.live
         } else {
-            let upstream = snapshot
-                .upstreams
-                .get(route.upstream)
-                .ok_or(Fault::Internal)?;
+            let upstream = snapshot.upstreams.get(route.upstream);
+            let upstream = upstream.ok_or(Fault::Internal)?;
             let trusted = &snapshot.settings.trusted_proxies;
             let request = Request { head, connection, host: &host, trusted };
             match choice::choose(upstream, &request) {

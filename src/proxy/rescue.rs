@@ -56,7 +56,7 @@ fn shelter(exchange: &Exchange, from: &WorkerPool) -> Option<Lease<Rc<WorkerPool
     let shelter = Shelter {
         live: Rc::ptr_eq(other, &way.live),
         door: other.leases().door(),
-        usable: other.targets.iter().any(|target| target.health.is_usable()),
+        usable: other.targets.iter().any(|target| target.is_fit()),
         in_flight: other.leases().exceptional_of(worker.index),
     };
     if !shelter.takes_in() {

@@ -134,7 +134,7 @@ pub struct ExplainedRoute {
 pub struct ExplainedTarget {
     /// Its address.
     pub address: String,
-    /// `usable`, `backup`, `ejected` or `unhealthy`.
+    /// `usable`, `backup`, `ejected`, `unhealthy` or `draining`.
     pub state: String,
     /// Its share beside the other candidates.
     pub weight: u32,

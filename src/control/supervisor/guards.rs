@@ -28,14 +28,14 @@ pub struct Held {
 }
 
 /// Refuses while the colour is held for a way back.
-fn is_let_go(upstream: &Upstream, colour: Colour) -> Result<(), Refusal> {
+pub(super) fn is_let_go(upstream: &Upstream, colour: Colour) -> Result<(), Refusal> {
     let held = upstream.orders.held.as_ref();
     let held = held.filter(|held| held.colour == colour && held.until > SystemTime::now());
     let Some(held) = held else { return Ok(()) };
     let (name, until) = (&upstream.name, events::at(held.until));
     let why = if held.baking { "its successor is being judged" } else { "rollback is instant" };
     let refused = refusal::in_use(format!("{name}: {colour} is held until {until}: {why}"));
-    Err(refusal::hinted(refused, "wait, or give it up: guard --ignore-hold"))
+    Err(refusal::hinted(refused, "wait, or give it up: guard --ignore-hold, pool set --force"))
 }
 
 impl Supervisor {

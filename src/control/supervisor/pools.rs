@@ -12,6 +12,7 @@ use crate::control::command::target::SetPool;
 use crate::control::journal::Memory;
 use crate::control::promotion::Ending;
 use crate::control::supervisor::Supervisor;
+use crate::control::supervisor::guards;
 use crate::control::supervisor::handle::Caller;
 use crate::control::supervisor::handle::EventStream;
 use crate::control::supervisor::refusal;
@@ -40,6 +41,9 @@ impl Supervisor {
         let (upstream, colour) = request::pool(request, &self.snapshots.load())?;
         if serves(&upstream, colour) && !request.force {
             return Err(refusal::live(&upstream.name, colour));
+        }
+        if !request.force {
+            guards::is_let_go(&upstream, colour)?;
         }
         self.may_change(std::iter::once((&*upstream.name, colour)))?;
         let snapshot = self
@@ -138,6 +142,15 @@ impl Supervisor {
         }
         if serves(upstream, *colour) {
             return Err(refusal::live(&upstream.name, *colour));
+        }
+        // Whoever deploys again gives the way back up, but not while it is being judged.
+        if upstream
+            .orders
+            .held
+            .as_ref()
+            .is_some_and(|held| held.baking)
+        {
+            guards::is_let_go(upstream, *colour)?;
         }
         self.may_start(&wish)?;
         let name = upstream.name.to_string();

@@ -59,7 +59,7 @@ pub(super) enum Done {
     /// Every target has been probed once since the start.
     FirstRound,
     /// A part of a promotion in steps has come to its end; `None`: nobody waits for it any more.
-    Relayed(Serial, Option<Event>),
+    Relayed(Serial, Option<Box<Event>>),
 }
 
 /// One round of a gate, unless the requester goes away or the deadline comes.
