@@ -31,7 +31,7 @@ pub(crate) async fn rescue<D: Downstream>(
     let Some(from) = exchange.pool() else { return Err(failed.fault) };
     let Some(lease) = shelter(exchange, &from) else { return Err(failed.fault) };
     let pool = Rc::clone(lease.holder());
-    exchange.move_to(lease);
+    exchange.move_to(lease, failed.fault);
     match forward::within(exchange, terms, &pool, down, place, Tries::once()).await {
         Ok(()) => {
             from.meters.rescued();

@@ -19,9 +19,14 @@ pub(crate) struct Step {
 }
 
 impl Exchange {
-    /// Another pool serves it from here on: the lease on the one before is given back, and what was
-    /// waited for there is over.
-    pub(crate) fn move_to(&self, lease: Lease<Rc<WorkerPool>>) {
+    /// Another pool serves it from here on, because the one before has failed it: the lease on that is
+    /// given back, and what was waited for there is over. The verdict on a release hears of the fault,
+    /// and of nothing else: whoever takes a request in is not judged by it.
+    pub(crate) fn move_to(&self, lease: Lease<Rc<WorkerPool>>, fault: Fault) {
+        if let Some(pool) = self.pool() {
+            self.testify(&pool, fault.outcome(), Some(fault));
+        }
+        self.counts_on(None);
         self.in_use.replace(None);
         self.target.set(None);
         self.connect.set(None);
@@ -60,8 +65,9 @@ impl Exchange {
         }
     }
 
-    /// The pool that answers is not the one that was asked first.
+    /// The pool that answers is not the one that was asked first, and is not judged by it.
     pub(crate) fn was_moved(&self, why: Moved, from: Option<Colour>) {
+        self.counts_on(None);
         self.moved.set(from.map(|colour| (why, colour)));
     }
 
