@@ -258,6 +258,33 @@ fn a_get_that_the_new_colour_does_not_answer_in_time_is_asked_of_the_old_one() {
     promote.finish();
 }
 
+#[test]
+fn a_colour_that_is_held_rescues_after_its_drain() {
+    let change =
+        json!({ "upstreams": { "app": { "promotion": { "rescue": "on", "hold": "1m" } } } });
+    let (_blue, green, proxy) = app_with(&change);
+    let receipt = proxy.promote("green");
+    assert!(receipt["safe_to_kill"].is_null() && receipt["held_until"].is_string(), "{receipt}");
+    green.kill();
+    assert_eq!(proxy.http().get("/").expect(200).colour(), "blue");
+    assert_eq!(proxy.h2().get("/").expect(200).colour(), "blue");
+}
+
+#[test]
+fn a_release_that_fails_every_request_is_taken_back_although_each_was_rescued() {
+    let (_blue, green, proxy) = app_with(&on());
+    let mut promote = proxy.ctl_start(["promote", "green", "--bake", "1m", "--json"]);
+    promote.event("switched");
+    let askers = Askers::start(&proxy);
+    askers.wait_for(100);
+    green.kill();
+    let output = promote.finish();
+    let answers = askers.stop();
+    assert_eq!(output.code, 6, "{}", output.said());
+    assert_eq!(proxy.live(), "blue");
+    is_flawless(&answers, "GET");
+}
+
 /// A request of a colour that is gone and that nobody stands in for.
 #[track_caller]
 fn fails(proxy: &Proxy) {
