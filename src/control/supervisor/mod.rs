@@ -225,7 +225,7 @@ impl Supervisor {
                 self.vouched(about, vouched).await;
             }
             Ok(Done::FirstRound) => self.open(),
-            Ok(Done::Relayed(serial, last)) => self.relayed(serial, last),
+            Ok(Done::Relayed(serial, last)) => self.relayed(serial, last.map(|last| *last)),
             Err(error) if error.is_cancelled() => {}
             Err(error) => self.lost(&error).await,
         }

@@ -212,7 +212,7 @@ pub(super) async fn relay(
         };
         match event {
             Some(event) if event.exit_code().is_none() => drop(to.try_send(event)),
-            last => return Done::Relayed(serial, last),
+            last => return Done::Relayed(serial, last.map(Box::new)),
         }
     }
 }
