@@ -23,7 +23,7 @@ mod exchange;
 mod forward;
 mod handler;
 mod head;
-mod held;
+mod aside;
 mod hold;
 mod idle;
 mod preopen;

@@ -17,7 +17,7 @@ use crate::proxy::downstream::Downstream;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::forward;
 use crate::proxy::handler::Terms;
-use crate::proxy::held::Held;
+use crate::proxy::aside::Held;
 use crate::proxy::rescue;
 use crate::proxy::tries::Tries;
 use crate::proxy::view::WorkerPool;
