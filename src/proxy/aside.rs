@@ -4,6 +4,8 @@
 use std::task::Context;
 use std::task::Poll;
 
+use tokio::time::Instant;
+
 use crate::http1::head;
 use crate::http1::head::Asked;
 use crate::http1::head::HeadLimits;
@@ -33,6 +35,8 @@ pub(crate) struct Kept {
     head: Vec<u8>,
     content: Vec<u8>,
     trailers: Option<Vec<u8>>,
+    /// When the head had come.
+    came: Instant,
 }
 
 impl<'d, D: Downstream> Held<'d, D> {
@@ -64,6 +68,8 @@ impl Kept {
         with_fields(|room| match head::response(&self.head, room, &LIMITS, to)? {
             Parsed::Whole(head) => {
                 down.answer(&head, exchange);
+                // Whoever was asked in between is not to its account.
+                exchange.was_answered_at(self.came);
                 Ok(())
             }
             Parsed::Partial => Err(Fault::Internal),
@@ -110,7 +116,8 @@ impl<D: Downstream> Downstream for Held<'_, D> {
     fn answer(&mut self, head: &ResponseHead<'_, '_>, exchange: &Exchange) {
         if (self.holds)(head.status) {
             let (head, content) = (head.bytes().to_vec(), Vec::new());
-            self.kept = Some(Kept { head, content, trailers: None });
+            let came = Instant::now();
+            self.kept = Some(Kept { head, content, trailers: None, came });
         } else {
             self.down.answer(head, exchange);
         }

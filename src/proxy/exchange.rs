@@ -32,6 +32,7 @@ use crate::model::settings::Timeouts;
 use crate::observe::access::Moved;
 use crate::proxy::clock::Watch;
 use crate::proxy::connection::Connection;
+use crate::proxy::exchange::moving::Step;
 pub(crate) use crate::proxy::exchange::parting::Kind;
 use crate::proxy::exchange::parting::Parting;
 pub(crate) use crate::proxy::exchange::record::Asked;
@@ -81,6 +82,10 @@ pub(crate) struct Exchange {
     connect: Cell<Option<Duration>>,
     /// When the head of the target's answer had come.
     answered: Cell<Option<Instant>>,
+    /// From when on its target is to blame for the time it takes.
+    theirs_since: Cell<Instant>,
+    /// What it holds while another pool is asked first.
+    behind: RefCell<Option<Box<Step>>>,
     /// All of it had come by then, and was sent on in the same turn.
     at_once: Cell<bool>,
     /// The colour that was asked first, where another one answered.
@@ -98,10 +103,11 @@ impl Exchange {
     ) -> Rc<Self> {
         worker.requests.accepted();
         connection.begin_request();
+        let began = Instant::now();
         worker.clock.watch(|watch| Self {
             worker: Rc::clone(worker),
             connection: Rc::clone(connection),
-            began: Instant::now(),
+            began,
             asked: OnceCell::new(),
             extras: OnceCell::new(),
             generation: Cell::new(0),
@@ -127,6 +133,8 @@ impl Exchange {
             attempts: Cell::new(0),
             connect: Cell::new(None),
             answered: Cell::new(None),
+            theirs_since: Cell::new(began),
+            behind: RefCell::new(None),
             at_once: Cell::new(false),
             moved: Cell::new(None),
             was_exceptional: Cell::new(false),
@@ -224,10 +232,21 @@ impl Exchange {
         self.is_slow.get()
     }
 
-    /// How long the head of the target's answer took to come, if it has.
+    /// How long the head of the target's answer took to come, if it has: from when on the target is to
+    /// blame.
     pub(crate) fn first_byte(&self) -> Option<Duration> {
         let answered = self.answered.get()?;
-        Some(answered.saturating_duration_since(self.began))
+        Some(answered.saturating_duration_since(self.theirs_since.get()))
+    }
+
+    /// From here on the target is what is waited for: it was held until now, or its body came.
+    pub(crate) fn is_theirs(&self) {
+        self.theirs_since.set(Instant::now());
+    }
+
+    /// The head of the target's answer had come at this moment, and was kept aside.
+    pub(crate) fn was_answered_at(&self, came: Instant) {
+        self.answered.set(Some(came));
     }
 
     /// What the client is answered; 0 while nothing is.

@@ -2,6 +2,7 @@
 //! which colour, under which lease. Nothing here waits.
 
 mod id;
+mod redirect;
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -135,7 +136,17 @@ pub(crate) fn arrive(
 /// Decides once more about a request that was held.
 pub(crate) fn again(exchange: &Rc<Exchange>, head: &impl Head) -> Next {
     let plan = decide(&exchange.worker, &exchange.connection, head);
+    exchange.is_theirs();
     settle(exchange, head, plan)
+}
+
+/// Whether it is shown a preview, or may be once it is let go.
+fn may_be_preview(plan: Option<&Plan>) -> bool {
+    match plan {
+        Some(Plan::Forward { lease, .. }) => lease.is_exceptional(),
+        Some(Plan::Hold { .. }) => true,
+        Some(_) | None => false,
+    }
 }
 
 /// What becomes of an exchange about which this was decided.
@@ -231,8 +242,7 @@ fn asked(connection: &Connection, head: &impl Head, plan: Option<&Plan>) -> Aske
         request_id,
         nominates: head.nominates(),
         // The token of a preview is for us.
-        ends_here: matches!(plan, Some(Plan::Forward { lease, .. }) if lease.is_exceptional())
-            .then_some(preview::HEADER),
+        ends_here: may_be_preview(plan).then_some(preview::HEADER),
         client: &connection.client.facts,
     };
     let mut bytes = Buffer::take();
@@ -263,7 +273,7 @@ pub(crate) fn decide(
         connection.has_room(&snapshot.settings.limits)?;
         let host = admit(snapshot, head)?;
         if connection.listener.redirect_to_https() && !head.path().starts_with(ACME_CHALLENGE) {
-            return redirect(connection, head, &host);
+            return redirect::redirect(connection, head, &host);
         }
         check_certificate(connection, &host)?;
         let route = snapshot
@@ -367,32 +377,4 @@ fn check_certificate(connection: &Connection, host: &str) -> Result<(), Fault> {
         Some(other) if other != shown => Err(Fault::Misdirected),
         Some(_) | None => Ok(()),
     }
-}
-
-/// The same URL with `https`. A client that named the port of the listener itself reaches us
-/// directly, and is sent to the port of the first TLS listener; one that did not is behind a port
-/// mapping (or uses the standard ports), and is sent to the standard one.
-fn redirect(connection: &Connection, head: &impl Head, host: &str) -> Result<Plan, Fault> {
-    if host.is_empty() {
-        return Err(Fault::BadHost);
-    }
-    let named_port = match head.authority() {
-        Authority::One(authority) => authority
-            .rsplit_once(':')
-            .and_then(|(_, port)| port.parse().ok()),
-        Authority::None | Authority::Bad => None,
-    };
-    let listener = &connection.listener;
-    let port = listener
-        .https_port()
-        .filter(|port| *port != 443 && named_port == Some(listener.address().port()));
-    // The asterisk form asks about the server as a whole, and is no path.
-    let target = Some(head.target())
-        .filter(|target| *target != "*")
-        .unwrap_or("/");
-    let location = match port {
-        Some(port) => format!("https://{host}:{port}{target}"),
-        None => format!("https://{host}{target}"),
-    };
-    Ok(Plan::Redirect(location))
 }

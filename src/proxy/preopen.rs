@@ -31,7 +31,7 @@ pub(crate) fn look(worker: &Rc<Worker>, seen: &Seen) {
 /// started is not to be flooded.
 async fn open(worker: &Worker, pool: &WorkerPool, connections: usize) {
     let patience = worker.view.load().snapshot.settings.timeouts.connect;
-    for target in &pool.targets {
+    for target in pool.targets.iter().filter(|target| !target.is_draining()) {
         for _ in 0..connections {
             let filed_under = target.filed_under();
             // The gate says whether it can be connected to.

@@ -39,7 +39,11 @@ pub(crate) async fn rescue<D: Downstream>(
             Ok(())
         }
         // Neither has served it. A fault of the client or of the proxy is worth more than the first.
-        Err(again) => Err(if again.may_move { failed.fault } else { again.fault }),
+        Err(again) if again.may_move => {
+            exchange.is_not_late();
+            Err(failed.fault)
+        }
+        Err(again) => Err(again.fault),
     }
 }
 
@@ -52,7 +56,9 @@ fn shelter(exchange: &Exchange, from: &WorkerPool) -> Option<Lease<Rc<WorkerPool
     if !upstream.promotion.rescue || exchange.is_exceptional() {
         return None;
     }
-    let other = way.other_than(from)?;
+    // A pool whose targets were replaced meanwhile has a successor of its own colour.
+    let own = way.pool(from.colour);
+    let other = if own.id == from.id { way.other_than(from)? } else { own };
     let shelter = Shelter {
         live: Rc::ptr_eq(other, &way.live),
         door: other.leases().door(),

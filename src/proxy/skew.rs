@@ -12,12 +12,12 @@ use crate::model::fault::Fault;
 use crate::model::fault::Side;
 use crate::observe::access::Moved;
 use crate::observe::metrics::SkewOutcome;
+use crate::proxy::aside::Held;
 use crate::proxy::call::Call;
 use crate::proxy::downstream::Downstream;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::forward;
 use crate::proxy::handler::Terms;
-use crate::proxy::aside::Held;
 use crate::proxy::rescue;
 use crate::proxy::tries::Tries;
 use crate::proxy::view::WorkerPool;
@@ -62,16 +62,19 @@ pub(crate) async fn forward<D: Downstream>(
     let call = place.take();
     let worker = exchange.worker.index;
     let other = other(exchange, pool);
+    let lease = other.clone();
     // It may have been shut by now.
-    if let Some(Ok(lease)) = other.map(|other| Lease::take_exceptional(other, worker)) {
+    if let Some(Ok(lease)) = lease.map(|other| Lease::take_exceptional(other, worker)) {
         let outcome = ask(exchange, terms, lease, down, place).await?;
         pool.meters.skewed(outcome);
         if outcome == SkewOutcome::Found {
-            let_go(call, exchange);
+            let_go(call, exchange, pool);
             exchange.was_moved(Moved::Skewed, pool.colour);
             return Ok(());
         }
-        let_go(place.take(), exchange);
+        if let Some(asked) = other {
+            let_go(place.take(), exchange, &asked);
+        }
     }
     *place = call;
     missing.release(down, exchange)
@@ -87,23 +90,26 @@ async fn ask<D: Downstream>(
     place: &mut Option<Call>,
 ) -> Result<SkewOutcome, Fault> {
     let other = Rc::clone(lease.holder());
-    let before = exchange.step_over(lease);
+    exchange.step_over(lease);
     let mut held = Held::new(down, |status| !is_found(status));
     let asked = forward::within(exchange, terms, &other, &mut held, place, Tries::once()).await;
     let outcome = match (asked, held.into_kept()) {
-        (Ok(()), None) => return Ok(SkewOutcome::Found),
+        (Ok(()), None) => {
+            exchange.leave_behind();
+            return Ok(SkewOutcome::Found);
+        }
         (Ok(()), Some(_)) => SkewOutcome::Missing,
-        // The client has gone, or it was ended from outside.
-        (Err(failed), _) if ends_all(failed.fault) => return Err(failed.fault),
-        (Err(_), _) => SkewOutcome::Failed,
+        // The client has gone; or it has been passed a head, and what came with that is broken: no
+        // second head may follow.
+        (Err(failed), _) if failed.fault.side() == Side::Downstream || exchange.status() != 0 => {
+            exchange.leave_behind();
+            return Err(failed.fault);
+        }
+        (Err(failed), _) => {
+            return if exchange.step_back() { Ok(SkewOutcome::Failed) } else { Err(failed.fault) };
+        }
     };
-    exchange.step_back(before);
-    Ok(outcome)
-}
-
-/// Whether a fault of the second attempt leaves nobody to answer, or nobody who may.
-fn ends_all(fault: Fault) -> bool {
-    fault.side() == Side::Downstream || fault == Fault::Cut
+    if exchange.step_back() { Ok(outcome) } else { Err(Fault::Cut) }
 }
 
 /// The pool of the other colour, if it may be asked.
@@ -116,8 +122,12 @@ fn other(exchange: &Exchange, pool: &WorkerPool) -> Option<Rc<WorkerPool>> {
 
 /// An answer that nobody gets: its connection serves the next request if all of it has come already,
 /// and is closed otherwise, which costs less than to read it.
-fn let_go(call: Option<Call>, exchange: &Exchange) {
-    if let Some(call) = call.filter(Call::may_be_kept) {
+fn let_go(call: Option<Call>, exchange: &Exchange, pool: &WorkerPool) {
+    let Some(call) = call.filter(Call::may_be_kept) else { return };
+    let filed_under = call.connection.filed_under;
+    let mut targets = pool.targets.iter();
+    let target = targets.find(|target| target.filed_under() == filed_under);
+    if target.is_some_and(|target| !target.is_draining()) {
         exchange.keep(call.connection);
     }
 }

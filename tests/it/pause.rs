@@ -237,3 +237,50 @@ fn what_cannot_be_paused_is_refused_with_the_way_out() {
     proxy.ctl(["pause", "app", "--all"]).expect(2);
     assert!(proxy.app()["pause"].is_null());
 }
+
+#[test]
+fn the_token_of_a_preview_stays_with_the_proxy_although_its_request_was_held() {
+    let (_blue, green, proxy) = app();
+    let ordered = proxy.ctl(["preview", "green", "--json"]).expect(0);
+    let token = ordered.last_event()["previews"][0]["token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    proxy.ctl(["pause", "app"]).expect(0);
+    let mut client = proxy.http();
+    client.send("GET", "/held", &[("X-Proxy-Preview", &token)], b"");
+    wait_until_held(&proxy, 1);
+    proxy.ctl(["resume", "app", "--over", "10ms"]).expect(0);
+    assert_eq!(client.answer().expect(200).colour(), "green");
+    assert_eq!(green.last().header("x-proxy-preview"), None);
+}
+
+#[test]
+fn the_time_for_which_a_request_was_held_is_not_the_new_colours() {
+    let (_blue, _green, proxy) = app();
+    let mut before = proxy.http();
+    for _ in 0..300 {
+        before.get("/").expect(200);
+    }
+    proxy.ctl(["pause", "app"]).expect(0);
+    let held: Vec<_> = (0..60)
+        .map(|_| {
+            let mut client = proxy.http();
+            client.send("GET", "/", &[], b"");
+            client
+        })
+        .collect();
+    wait_until_held(&proxy, 60);
+    let mut promote = proxy.ctl_start(["promote", "green", "--bake", "3s", "--json"]);
+    promote.event("switched");
+    proxy.ctl(["resume", "app", "--over", "10ms"]).expect(0);
+    for mut client in held {
+        assert_eq!(client.answer().expect(200).colour(), "green");
+    }
+    let mut after = proxy.http();
+    for _ in 0..300 {
+        after.get("/").expect(200);
+    }
+    let receipt = promote.finish().expect(0).receipt();
+    assert_eq!(receipt["verdict"]["result"], "passed", "{receipt}");
+}

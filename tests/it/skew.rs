@@ -181,3 +181,18 @@ fn last_line(proxy: &Proxy, part: &str) -> Value {
         serde_json::from_str(line).ok()
     })
 }
+
+#[test]
+fn an_asset_that_breaks_off_behind_its_head_gets_one_head_over_both_protocols() {
+    let world = World::new(&skewed());
+    world.blue.tell(|told| told.page = Some("/broken-chunk"));
+    let mut h1 = world.proxy.http();
+    let answer = h1.get("/assets/app.js").expect(502);
+    assert_eq!(answer.header("x-first"), None);
+    // Had a second head followed, it would be read as the answer to this.
+    h1.get("/assets/app.js").expect(502);
+    let answer = world.proxy.h2().get("/assets/app.js").expect(502);
+    assert_eq!(answer.header("x-first"), None);
+    world.blue.tell(|told| told.page = None);
+    world.end();
+}

@@ -66,7 +66,10 @@ fn by_cookie(
     asked: &impl Asked,
 ) -> Known {
     let read = |value: &[u8]| upstream.key.read(Purpose::User, value);
-    if let Some(number) = cookies::values(asked, &settings.cookie).find_map(read) {
+    if let Some(number) = cookies::values(asked, &settings.cookie)
+        .take(cookies::MANY)
+        .find_map(read)
+    {
         return (User(number), None);
     }
     let new = match split {

@@ -2,6 +2,9 @@
 
 use crate::model::choice::Asked;
 
+/// How many cookies of one name are read: each costs a signature, and a browser sends a few at most.
+pub(super) const MANY: usize = 4;
+
 /// The values of every cookie of this name, in order.
 pub(super) fn values<'a>(
     asked: &'a impl Asked,

@@ -56,7 +56,10 @@ pub(super) fn choose(upstream: &Upstream, asked: &impl Asked) -> Option<Choice> 
         // Somebody who means to see one colour must not take the other for it.
         return Some(if is_valid(token.trim_ascii()) { show(order) } else { Choice::Hide });
     }
-    let shows = by_host || cookies::values(asked, COOKIE).any(is_valid);
+    let shows = by_host
+        || cookies::values(asked, COOKIE)
+            .take(cookies::MANY)
+            .any(is_valid);
     shows.then(|| show(order))
 }
 

@@ -38,6 +38,9 @@ impl Exchange {
         self.fail(fault);
         self.rest();
         self.leave_target(fault);
+        if fault == Fault::Cut {
+            self.cut_behind();
+        }
         if let Some(lease) = self.lease.take() {
             self.was_exceptional.set(lease.is_exceptional());
             self.give_back(lease, fault);
@@ -117,7 +120,9 @@ impl Watched for Exchange {
     fn tick(&self, now: Instant) -> Option<Instant> {
         let over = match self.worker.stage.get() {
             Stage::Now => Some(Fault::Cut),
-            Stage::Running | Stage::Graceful if self.is_target_cut() => Some(Fault::Cut),
+            Stage::Running | Stage::Graceful if self.is_target_cut() || self.is_cut_behind() => {
+                Some(Fault::Cut)
+            }
             Stage::Running | Stage::Graceful => self.part(now),
         };
         if let Some(fault) = over {

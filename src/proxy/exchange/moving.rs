@@ -8,14 +8,25 @@ use crate::observe::access::Moved;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::exchange::target_use::TargetUse;
 use crate::proxy::view::WorkerPool;
+use crate::sync::lease::CutAs;
 use crate::sync::lease::Lease;
+use crate::sync::shutdown::Stage;
 
 /// What an exchange held before it [stepped over](Exchange::step_over) to another pool.
-pub(crate) struct Step {
+pub(super) struct Step {
+    route: Option<usize>,
     pool: Option<Rc<WorkerPool>>,
     lease: Option<Lease<Rc<WorkerPool>>>,
     in_use: Option<TargetUse>,
     target: Option<usize>,
+}
+
+impl Step {
+    fn is_cut(&self) -> bool {
+        let pool = self.pool.as_ref();
+        pool.is_some_and(|pool| pool.leases().is_cut())
+            || self.in_use.as_ref().is_some_and(TargetUse::is_cut)
+    }
 }
 
 impl Exchange {
@@ -36,30 +47,60 @@ impl Exchange {
         self.lease.replace(Some(lease));
     }
 
-    /// Another pool is asked, while what the one before has answered waits under its own lease.
-    pub(crate) fn step_over(&self, lease: Lease<Rc<WorkerPool>>) -> Step {
+    /// Another pool is asked, while what the one before has answered waits under its own lease. What
+    /// comes of that says nothing about either.
+    pub(crate) fn step_over(&self, lease: Lease<Rc<WorkerPool>>) {
         let step = Step {
+            route: self.route.take(),
             pool: self.pool.replace(Some(Rc::clone(lease.holder()))),
             lease: self.lease.replace(Some(lease)),
             in_use: self.in_use.take(),
             target: self.target.take(),
         };
         self.rest();
-        step
+        self.behind.replace(Some(Box::new(step)));
     }
 
-    /// It is the pool before that answers.
-    pub(crate) fn step_back(&self, step: Step) {
+    /// It is the pool before that answers; not if that was cut meanwhile.
+    pub(crate) fn step_back(&self) -> bool {
+        let Some(step) = self.behind.take() else { return false };
         self.rest();
-        self.is_not_late();
+        // The other one was asked a favour: what ended that has not ended the request.
+        if matches!(self.fault.get(), Some(Fault::ResponseTimeout | Fault::Cut)) {
+            self.fault.set(None);
+        }
+        self.route.set(step.route);
         self.in_use.replace(step.in_use);
         self.target.set(step.target);
         self.pool.replace(step.pool);
         self.lease.replace(step.lease);
+        true
+    }
+
+    /// The pool before is out of it.
+    pub(crate) fn leave_behind(&self) {
+        self.behind.replace(None);
+    }
+
+    /// Whether a drain has cut the pool, or the target, whose answer waits while another is asked.
+    pub(super) fn is_cut_behind(&self) -> bool {
+        let behind = self.behind.borrow();
+        behind.as_ref().is_some_and(|step| step.is_cut())
+    }
+
+    /// The exchange is cut, and what waits behind with it, if that is what was cut, or all is.
+    pub(super) fn cut_behind(&self) {
+        let all = self.worker.stage.get() == Stage::Now || self.worker.is_ending.get();
+        if (all || self.is_cut_behind())
+            && let Some(step) = self.behind.take()
+            && let Some(lease) = step.lease
+        {
+            lease.end_as_cut(CutAs::Force);
+        }
     }
 
     /// A target that took too long has ended it; that was not the last word.
-    fn is_not_late(&self) {
+    pub(crate) fn is_not_late(&self) {
         if self.fault.get() == Some(Fault::ResponseTimeout) {
             self.fault.set(None);
         }

@@ -90,13 +90,19 @@ impl Exchange {
                 self.take_turn(kind, turn, now);
                 None
             }
-            (Parting::Waits(kind, turn), Some(_)) => {
-                self.take_turn(kind, turn, now);
+            // The end of the proxy does not wait for the turns of a drain.
+            (Parting::Waits(kind, turn), Some(spread)) => {
+                self.take_turn(kind, turn.min(now + spread), now);
                 None
             }
             // The colour was made live again before its turn came.
             (Parting::Waits(kind, _), None) => {
                 self.parting.set(Parting::Able(kind));
+                None
+            }
+            // … and nothing has been said to anybody yet.
+            (Parting::Due(Kind::Events, _), None) => {
+                self.parting.set(Parting::Able(Kind::Events));
                 None
             }
             (Parting::Able(_), None) => None,

@@ -31,7 +31,7 @@ impl TargetUse {
         self.uses().is_none_or(Uses::is_draining)
     }
 
-    fn is_cut(&self) -> bool {
+    pub(super) fn is_cut(&self) -> bool {
         self.uses().is_some_and(Uses::is_cut)
     }
 }

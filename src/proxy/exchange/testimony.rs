@@ -22,9 +22,9 @@ impl Exchange {
         let (Some(route), Some(_)) = (self.route.get(), pool.colour) else { return };
         let own = if self.by_target.get() { self.status.get() } else { 0 };
         if let Ok(failing) = judged(own, outcome, fault) {
-            let latency = match self.answered.get() {
-                Some(answered) => answered.saturating_duration_since(self.began),
-                None => self.began.elapsed(),
+            let latency = match self.first_byte() {
+                Some(took) => took,
+                None => self.theirs_since.get().elapsed(),
             };
             pool.conduct()
                 .count(self.worker.index, route, failing, latency);

@@ -313,7 +313,10 @@ impl<S: Transport> Downstream for Side<S> {
         {
             exchange.can_part(Kind::WebSocket);
         }
-        self.answer_at = Some(self.out.len());
+        // One head an answer, whoever was asked for it.
+        let at = self.answer_at.unwrap_or(self.out.len());
+        self.out.truncate(at);
+        self.answer_at = Some(at);
         rewrite::response(&mut self.out, &homeward, head.fields.clone());
     }
 

@@ -44,6 +44,7 @@ pub fn answer(exchange: &mut Exchange<'_>) -> io::Result<Then> {
         "/reset" => Ok(Then::Reset),
         "/close" => Ok(Then::Close),
         "/garbage" => garbage(exchange),
+        "/broken-chunk" => broken_chunk(exchange),
         "/long-head" => long_head(exchange),
         "/stall" => exchange.state.hold(exchange.stream).map(|()| Then::Close),
         "/stall-within" => stall_within(exchange),
@@ -319,6 +320,16 @@ fn garbage(exchange: &mut Exchange<'_>) -> io::Result<Then> {
     exchange
         .stream
         .write_all(b"this is not HTTP\r\nat all\r\n\r\n")?;
+    Ok(Then::Close)
+}
+
+/// A good head, and with it the beginning of a body that is none.
+fn broken_chunk(exchange: &mut Exchange<'_>) -> io::Result<Then> {
+    let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-First: 1\r\n\r\n";
+    let body = b"3\r\nabc\r\nno size\r\n";
+    exchange
+        .stream
+        .write_all(&[&head[..], &body[..]].concat())?;
     Ok(Then::Close)
 }
 
