@@ -93,7 +93,11 @@ pub(crate) async fn forward<D: Downstream>(
     if pool.is_special.get() {
         return Box::pin(special::forward(exchange, terms, &pool, down, place)).await;
     }
-    plainly(exchange, terms, &pool, down, place).await
+    match within(exchange, terms, &pool, down, place, Tries::default()).await {
+        Ok(()) => Ok(()),
+        // In a box: what is rare takes no room in the future of every request.
+        Err(failed) => Box::pin(elsewhere(exchange, terms, down, place, failed)).await,
+    }
 }
 
 /// As [`forward`], by the pool and its rescue alone.
@@ -110,11 +114,22 @@ pub(crate) async fn plainly<D: Downstream>(
 ) -> Result<(), Fault> {
     match within(exchange, terms, pool, down, place, Tries::default()).await {
         Ok(()) => Ok(()),
-        // In a box: what is rare takes no room in the future of every request.
-        Err(failed) if failed.may_move => {
-            Box::pin(rescue::rescue(exchange, terms, down, place, failed)).await
-        }
-        Err(failed) => Err(failed.fault),
+        Err(failed) => Box::pin(elsewhere(exchange, terms, down, place, failed)).await,
+    }
+}
+
+/// What no target of its pool has answered may be taken in by another.
+async fn elsewhere<D: Downstream>(
+    exchange: &Rc<Exchange>,
+    terms: &Terms,
+    down: &mut D,
+    place: &mut Option<Call>,
+    failed: Failed,
+) -> Result<(), Fault> {
+    if failed.may_move {
+        rescue::rescue(exchange, terms, down, place, failed).await
+    } else {
+        Err(failed.fault)
     }
 }
 
