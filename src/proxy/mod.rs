@@ -7,6 +7,7 @@
 
 mod accept;
 mod admission;
+mod aside;
 #[doc(hidden)]
 pub mod balance;
 mod body;
@@ -23,7 +24,6 @@ mod exchange;
 mod forward;
 mod handler;
 mod head;
-mod aside;
 mod hold;
 mod idle;
 mod preopen;

@@ -5,6 +5,7 @@ mod bakes;
 mod canary;
 pub mod guards;
 pub mod handle;
+mod holding;
 mod maintenance;
 mod orders;
 mod pause;
