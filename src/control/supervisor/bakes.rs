@@ -240,11 +240,14 @@ impl Supervisor {
             return Some(format!("{name}: a guard of {holder} holds {colour} off"));
         }
         let pool = upstream.pool(colour)?;
-        let sick: Vec<&str> = pool
+        let sick: Vec<String> = pool
             .targets
             .iter()
-            .filter(|target| !is_well(&target.health))
-            .map(|target| &*target.name)
+            .filter(|target| !is_well(target))
+            .map(|target| match target.is_draining() {
+                true => format!("{} drains", target.name),
+                false => target.name.to_string(),
+            })
             .collect();
         let enough = if dead { sick.len() < pool.targets.len() } else { sick.is_empty() };
         (!enough).then(|| format!("{name}: {colour} is not well: {}", sick.join(", ")))

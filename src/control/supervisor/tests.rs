@@ -6,3 +6,4 @@ mod promotions;
 mod reloads;
 mod restarts;
 mod rules;
+mod verdicts;

@@ -17,12 +17,12 @@ use crate::control::verdict::pulse::Pulse;
 use crate::model::colour::Colour;
 use crate::model::conduct;
 use crate::model::conduct::Reading;
-use crate::model::health::Health;
 use crate::model::health::ProbeOutcome;
 use crate::model::health::Verdict as Standing;
 use crate::model::pool::Pool;
 use crate::model::settings::Settings;
 use crate::model::snapshot::Snapshot;
+use crate::model::target::Target;
 use crate::model::upstream::Upstream;
 
 /// One colour under judgement.
@@ -161,7 +161,7 @@ impl Trial {
     fn is_old_usable(&self, snapshot: &Snapshot) -> bool {
         let upstream = snapshot.upstream(&self.upstream);
         let old = upstream.and_then(|upstream| upstream.pool(self.colour.other()));
-        old.is_some_and(|old| old.targets.iter().any(|target| is_well(&target.health)))
+        old.is_some_and(|old| old.targets.iter().any(|target| is_well(target)))
     }
 
     /// How it is doing.
@@ -246,9 +246,10 @@ impl Trial {
     }
 }
 
-/// Whether requests may be sent to a target by what its probes say, the last one too.
-pub(super) fn is_well(health: &Health) -> bool {
-    health.is_usable() && health.last().is_some_and(|last| last.outcome.is_good())
+/// Whether requests may be sent to a target: nobody drains it, and its probes are good, the last one too.
+pub(super) fn is_well(target: &Target) -> bool {
+    let last = target.health.last();
+    target.is_fit() && last.is_some_and(|last| last.outcome.is_good())
 }
 
 fn counted(share: Share) -> Counted {
