@@ -49,7 +49,7 @@ pub struct Plan {
     pub on_fail: OnFail,
     /// From then on until the last of what can be closed well has its turn.
     pub close_jitter: Duration,
-    /// How many upstreams it changes.
+    /// How many of its upstreams must be taken back before all of it is.
     pub members: usize,
 }
 

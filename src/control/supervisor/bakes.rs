@@ -116,7 +116,11 @@ impl Supervisor {
             let pool = upstream.pool(member.colour)?;
             Some(Trial::begin(&now, pool, member.colour, self.bakes.lately(upstream)))
         };
-        running.changing().filter_map(trial).collect()
+        running
+            .changing()
+            .filter(|member| member.switches())
+            .filter_map(trial)
+            .collect()
     }
 
     /// The time has come for a look at what is being judged, or for a sample.
@@ -197,7 +201,7 @@ impl Supervisor {
         let current = self.snapshots.load();
         let back: Vec<(Upstream, Colour)> = running
             .changing()
-            .filter(|member| !member.reopened)
+            .filter(|member| member.switches() && !member.reopened)
             .filter_map(|member| {
                 let upstream = current.upstream(&member.upstream.name)?;
                 Some((upstream.clone(), member.colour.other()))

@@ -25,7 +25,7 @@ impl Supervisor {
         let now = SystemTime::now();
         let held: Vec<(String, Colour, Duration)> = running
             .changing()
-            .filter(|member| !member.reopened)
+            .filter(|member| member.switches() && !member.reopened)
             .map(|member| {
                 let hold = member.upstream.promotion.hold.max(again);
                 (member.upstream.name.to_string(), member.colour.other(), hold)
@@ -66,7 +66,7 @@ impl Supervisor {
     /// What the receipts of an ending owe to verdicts and to what is held.
     pub(super) fn complete(&self, running: &Running, ending: Ending, receipts: &mut [Receipt]) {
         let now = SystemTime::now();
-        for receipt in receipts {
+        for (receipt, member) in receipts.iter_mut().zip(&running.members) {
             let of = |verdict: &&Verdict| verdict.upstream == receipt.upstream;
             receipt.verdict = running.verdicts.iter().find(of).cloned();
             if running.machine.judgement() == Some(Judgement::Inconclusive) {
@@ -78,7 +78,7 @@ impl Supervisor {
                 receipt.held_until = Some(events::at(held.until));
                 receipt.safe_to_kill = receipt.safe_to_kill.filter(|safe| *safe != held.colour);
             }
-            if ending == Ending::Reverted {
+            if ending == Ending::Reverted && member.switches() {
                 receipt.colour = receipt.colour.other();
                 receipt.generation = self.snapshots.load().generation;
             }

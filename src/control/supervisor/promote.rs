@@ -383,6 +383,7 @@ fn plan(wish: &Wish, members: &[Member]) -> Plan {
     let own_on_fail = changing
         .next()
         .map(|member| member.upstream.promotion.on_fail);
+    let switch = members.iter().filter(|member| member.switches()).count();
     let close_jitter = longest(|member| member.upstream.promotion.close_jitter);
     Plan {
         purpose,
@@ -394,6 +395,6 @@ fn plan(wish: &Wish, members: &[Member]) -> Plan {
         bake,
         on_fail: wish.on_fail.or(own_on_fail).unwrap_or_default(),
         close_jitter,
-        members: members.len(),
+        members: if switch == 0 { members.len() } else { switch },
     }
 }

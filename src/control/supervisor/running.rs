@@ -109,6 +109,11 @@ impl Member {
         ends_canary(&self.upstream, self.colour)
     }
 
+    /// Whether it makes another colour live than was, and so has one to go back to.
+    pub(super) fn switches(&self) -> bool {
+        !self.already && !self.ends_canary()
+    }
+
     /// What is in flight on the retired colour.
     fn in_flight(&self) -> usize {
         tasks::in_flight(&self.retired)

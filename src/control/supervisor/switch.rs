@@ -22,6 +22,7 @@ use crate::control::reload::Ground;
 use crate::control::supervisor::Supervisor;
 use crate::control::supervisor::running::Member;
 use crate::control::supervisor::running::Running;
+use crate::control::supervisor::tasks::Done;
 use crate::model::colour::Colour;
 use crate::model::orders::held::Held;
 use crate::model::snapshot::Snapshot;
@@ -115,20 +116,31 @@ impl Supervisor {
         self.take_back(running);
     }
 
-    /// Drains of the colours that `running` has just made live again are over.
+    /// Drains of the colours that `running` has just made live again are over, and nothing that it has
+    /// taken back is judged any more.
     pub(super) fn take_back(&mut self, running: &Running) {
         let draining = self
             .running
             .iter_mut()
             .filter(|(_, other)| other.machine.is_switched());
         for (serial, other) in draining {
+            let counts_all = !other.members.iter().any(Member::switches);
             let back = other
                 .members
                 .iter_mut()
                 .filter(|member| !member.reopened && running.brings_back(member));
             for member in back {
                 member.reopened = true;
-                self.taken_back.push(*serial);
+                other
+                    .trials
+                    .retain(|trial| trial.upstream != member.upstream.name);
+                if counts_all || member.switches() {
+                    self.taken_back.push(*serial);
+                } else {
+                    // Its drain waits for one less.
+                    let serial = *serial;
+                    self.tasks.spawn(async move { Done::Look(serial) });
+                }
             }
         }
     }
