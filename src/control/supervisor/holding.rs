@@ -11,6 +11,7 @@ use crate::control::journal::Memory;
 use crate::control::promotion::Ending;
 use crate::control::promotion::Judgement;
 use crate::control::supervisor::Supervisor;
+use crate::control::supervisor::running::Member;
 use crate::control::supervisor::running::Running;
 use crate::control::supervisor::tasks::Serial;
 use crate::model::colour::Colour;
@@ -63,6 +64,14 @@ impl Supervisor {
         }
     }
 
+    /// Whether a promotion is about to send requests to this colour: it is being warmed up, or gated.
+    fn wants(&self, upstream: &str, colour: Colour) -> bool {
+        let wants = |member: &Member| &*member.upstream.name == upstream && member.colour == colour;
+        self.running
+            .values()
+            .any(|running| running.holds(upstream) && running.changing().any(wants))
+    }
+
     /// What the receipts of an ending owe to verdicts and to what is held.
     pub(super) fn complete(&self, running: &Running, ending: Ending, receipts: &mut [Receipt]) {
         let now = SystemTime::now();
@@ -78,6 +87,9 @@ impl Supervisor {
                 receipt.held_until = Some(events::at(held.until));
                 receipt.safe_to_kill = receipt.safe_to_kill.filter(|safe| *safe != held.colour);
             }
+            if member.shown || self.wants(&receipt.upstream, member.colour.other()) {
+                receipt.safe_to_kill = None;
+            }
             if ending == Ending::Reverted && member.switches() {
                 receipt.colour = receipt.colour.other();
                 receipt.generation = self.snapshots.load().generation;
@@ -87,7 +99,7 @@ impl Supervisor {
 }
 
 impl Running {
-    /// Takes in which of the colours that it retired are held.
+    /// Takes in which of the colours that it retired are held, or shown to somebody.
     pub(super) fn hear_what_is_held(&mut self, memory: &Memory) {
         let now = SystemTime::now();
         for member in &mut self.members {
@@ -95,6 +107,8 @@ impl Running {
             let held = orders.and_then(|orders| orders.held.as_ref());
             let ours = |held: &Held| held.colour == member.colour.other() && held.until > now;
             member.held = held.is_some_and(ours);
+            let preview = orders.and_then(|orders| orders.preview);
+            member.shown = preview.is_some_and(|order| order.shows(member.colour.other(), now));
         }
     }
 }

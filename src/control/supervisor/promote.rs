@@ -127,6 +127,7 @@ impl Supervisor {
                 already: upstream.live() == Some(*colour) && !ends_canary(upstream, *colour),
                 reopened: false,
                 held: false,
+                shown: false,
                 retired: self.pools_of(upstream, colour.other()),
                 upstream: upstream.clone(),
                 colour: *colour,
