@@ -22,6 +22,7 @@ use crate::control::supervisor::refusal;
 use crate::control::supervisor::running::Running;
 use crate::control::supervisor::start::remember;
 use crate::control::supervisor::tasks;
+use crate::control::supervisor::tasks::Done;
 use crate::model::pool::Pool;
 use crate::model::problem::Problem;
 use crate::model::snapshot::Snapshot;
@@ -152,7 +153,27 @@ impl Supervisor {
             }
             self.leftovers.push(pool);
         }
+        self.drains_follow(new);
         self.leftovers_changed();
+    }
+
+    /// A colour that is retired may have got another pool, as open as the one before: that one has to be
+    /// empty and shut as well before the colour is safe to kill.
+    fn drains_follow(&mut self, new: &Snapshot) {
+        let all = self.running.iter_mut();
+        for (serial, running) in all.filter(|(_, running)| running.machine.is_switched()) {
+            for member in running.members.iter_mut().filter(|member| !member.reopened) {
+                let upstream = new.upstream(&member.upstream.name);
+                let pool = upstream.and_then(|upstream| upstream.pool(member.colour.other()));
+                let known =
+                    |pool: &Arc<Pool>| member.retired.iter().any(|own| Arc::ptr_eq(own, pool));
+                let unknown = |pool: &&Arc<Pool>| pool.leases().is_retired() && !known(pool);
+                let Some(pool) = pool.filter(unknown).cloned() else { continue };
+                member.retired.push(pool);
+                let serial = *serial;
+                self.tasks.spawn(async move { Done::Look(serial) });
+            }
+        }
     }
 
     /// A replaced pool has finished.
