@@ -67,6 +67,7 @@ use crate::model::pool::Pool;
 use crate::model::settings::Settings;
 use crate::model::signed::SigningKey;
 use crate::model::snapshot::Snapshot;
+use crate::model::target::Address;
 use crate::net::listen::Listeners;
 use crate::net::listen::Prepared;
 use crate::observe::metrics::Metrics;
@@ -109,9 +110,9 @@ pub struct Supervisor {
     walks: BTreeMap<Serial, Walk>,
     guards: Vec<Held>,
     rolls: Vec<Rolling>,
-    /// Drains of targets, by the target's id, each with how many requests it has cut: gone once the
-    /// target is ready again.
-    drains: BTreeMap<u64, (watch::Sender<()>, usize)>,
+    /// Drains of targets, by upstream and address, each with how many requests it has cut: gone once
+    /// the target is ready again.
+    drains: BTreeMap<(Arc<str>, Address), (watch::Sender<()>, usize)>,
     /// Pools that a reload replaced and that may still have work.
     leftovers: Vec<Arc<Pool>>,
     tasks: JoinSet<Done>,

@@ -6,4 +6,5 @@ mod promotions;
 mod reloads;
 mod restarts;
 mod rules;
+mod targets;
 mod verdicts;
