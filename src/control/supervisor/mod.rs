@@ -135,7 +135,7 @@ impl Supervisor {
         let (mut graceful, mut now) = (stopping.clone(), stopping);
         self.record_own("start", "done", None);
         self.tasks.spawn(tasks::first_round(self.snapshots.load()));
-        while !(self.stopping && self.running.is_empty()) {
+        while !(self.stopping && self.running.is_empty() && self.walks.is_empty()) {
             let baking = self.is_baking();
             tokio::select! {
                 biased;

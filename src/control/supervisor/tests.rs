@@ -8,3 +8,4 @@ mod restarts;
 mod rules;
 mod targets;
 mod verdicts;
+mod walks;
