@@ -339,6 +339,7 @@ impl Promotion {
 
     fn end_drain(&mut self, left: usize, cut: usize) -> Action {
         let ending = match (self.reopened, left, cut) {
+            (0, ..) if self.is_frozen() => Ending::Frozen,
             (0, 0, 0) => Ending::Drained,
             (0, ..) => Ending::Cut,
             _ => Ending::Reopened,
