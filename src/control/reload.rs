@@ -163,6 +163,9 @@ fn one_upstream(
                 if !shared && colour != live && !is_open {
                     let previewed = is_previewed(orders, colour, ground.now);
                     shut_as(&pool, before.filter(same), previewed);
+                    if ground.old.is_none() && is_held(orders, colour, ground.now) {
+                        pool.leases().retire();
+                    }
                 }
                 pool
             };
@@ -203,6 +206,12 @@ fn split(live: Colour, orders: &Orders) -> Split {
 fn is_previewed(orders: &Orders, colour: Colour, now: SystemTime) -> bool {
     let order = orders.preview;
     order.is_some_and(|order| order.shows(colour, now))
+}
+
+/// Whether it is still held for a way back: a restart leaves it as open as it was.
+fn is_held(orders: &Orders, colour: Colour, now: SystemTime) -> bool {
+    let held = orders.held.as_ref();
+    held.is_some_and(|held| held.colour == colour && held.until > now)
 }
 
 /// What has been seen of the traffic goes on, unless it is to be seen otherwise.
