@@ -9,6 +9,7 @@ mod holding;
 mod maintenance;
 mod orders;
 mod pause;
+mod plan;
 mod pools;
 mod preview;
 mod promote;
