@@ -38,6 +38,8 @@ pub(super) struct Trial {
     against: Against,
     judge: Judge,
     pulse: Pulse,
+    /// A reload has put another pool in the place of its own.
+    replaced: bool,
     /// Why it can no longer be judged.
     spoilt: Option<&'static str>,
 }
@@ -92,6 +94,7 @@ impl Trial {
             against,
             judge: Judge::new(routes.count(), steps),
             pulse: Pulse::default(),
+            replaced: false,
             spoilt: None,
         }
     }
@@ -113,7 +116,7 @@ impl Trial {
     pub(super) fn look(&mut self, snapshot: &Snapshot) -> Option<Evidence> {
         self.follow(snapshot);
         let new = self.so_far();
-        if self.is_dead(&new) && self.is_old_usable(snapshot) {
+        if !self.replaced && self.is_dead(&new) && self.is_old_usable(snapshot) {
             let (old, new) = (verdict::total(&self.old()), verdict::total(&new));
             let (what, route, p, threshold) = (What::Dead, None, 0.0, verdict::FALSE_ALARMS);
             return Some(Evidence { what, route, old, new, p, threshold });
@@ -141,7 +144,8 @@ impl Trial {
             Against::Before(_) => true,
             Against::Beside(then, _) => same(live, then),
         };
-        if !same(now, &self.pool) || !beside {
+        self.replaced |= !same(now, &self.pool);
+        if self.replaced || !beside {
             self.spoilt = Some("its targets have changed meanwhile");
         }
     }

@@ -1,6 +1,7 @@
 //! What a verdict takes back, and what it leaves alone.
 
 use std::time::Duration;
+use std::time::SystemTime;
 
 use serde_json::Value;
 use serde_json::json;
@@ -13,6 +14,7 @@ use crate::control::command::event::Receipt;
 use crate::control::command::target::SetTarget;
 use crate::control::command::verdict::Outcome;
 use crate::control::command::verdict::Verdict;
+use crate::control::supervisor::handle::Cause;
 use crate::control::supervisor::handle::EventStream;
 use crate::control::supervisor::testing::ME;
 use crate::control::supervisor::testing::Origin;
@@ -21,6 +23,9 @@ use crate::control::supervisor::testing::to;
 use crate::control::supervisor::testing::upstream;
 use crate::model::colour::Colour;
 use crate::model::conduct::Failing;
+use crate::model::health::ProbeOutcome;
+use crate::model::health::ProbeRecord;
+use crate::model::settings::HealthSettings;
 use crate::model::target::Admin;
 
 /// Of every promotable upstream, to green, judged so long; it has switched.
@@ -148,4 +153,71 @@ async fn a_revert_makes_no_colour_live_that_was_only_a_canary() {
     let Event::Reverted { receipts } = events.last().await else { panic!("not reverted") };
     assert_eq!([receipts[0].colour, receipts[1].colour], [Colour::Blue, Colour::Green]);
     assert_eq!([world.live("app1"), world.live("app2")], [Colour::Blue, Colour::Green]);
+}
+
+fn part_of(colour: &str) -> Canary {
+    Canary { colour: colour.to_owned(), weight: "10".parse().unwrap(), ..Canary::default() }
+}
+
+#[tokio::test]
+async fn a_canary_of_a_colour_that_a_revert_makes_live_meanwhile_is_refused() {
+    let (blue, green) = (Origin::start(200).await, Origin::start(200).await);
+    let other = Origin::start(200).await;
+    let world = World::with(json!({ "app": upstream(&[&blue, &other], &[&green]) })).await;
+    let mut events = baking(&world, "60s").await;
+    other.answer(500);
+    let mut part = world.handle.canary(part_of("blue"), ME).await.unwrap();
+    part.until(|event| matches!(event, Event::Gating { .. }))
+        .await;
+    // One good target of the old colour is enough where the new one is dead.
+    green.answer(500);
+    assert!(matches!(events.last().await, Event::Reverted { .. }));
+    other.answer(200);
+    let Event::Refused { reasons, .. } = part.last().await else { panic!("not refused") };
+    assert_eq!(reasons[0].what, "blue has become live meanwhile");
+}
+
+#[tokio::test]
+async fn a_canary_of_the_old_colour_ends_the_bake_for_the_hold_too() {
+    let (blue, green) = (Origin::start(200).await, Origin::start(200).await);
+    let world = World::with(json!({ "app": quick(&blue, &green) })).await;
+    let mut events = baking(&world, "60s").await;
+    let orders = |world: &World| {
+        let snapshot = world.handle.snapshot();
+        snapshot.upstream("app").unwrap().orders.held.clone()
+    };
+    assert!(orders(&world).unwrap().baking);
+    world
+        .handle
+        .canary(part_of("blue"), ME)
+        .await
+        .unwrap()
+        .last()
+        .await;
+    assert!(matches!(events.last().await, Event::Reopened { .. }));
+    assert!(!orders(&world).unwrap().baking);
+}
+
+#[tokio::test]
+async fn a_pool_that_a_reload_has_replaced_is_not_what_is_dead() {
+    let (blue, green) = (Origin::start(200).await, Origin::start(200).await);
+    let new = Origin::start(200).await;
+    let world = World::with(json!({ "app": quick(&blue, &green) })).await;
+    let mut events = baking(&world, "2s").await;
+    let old = world.pool("app", Colour::Green);
+    let mut file = world.file.clone();
+    file["upstreams"]["app"] = quick(&blue, &new);
+    world.write_file(&file);
+    world.handle.reload(Cause::Asked(ME)).await.unwrap();
+    // Its old target is stopped, and the last probe of it said so.
+    let probe = ProbeRecord {
+        at: SystemTime::now(),
+        outcome: ProbeOutcome::Refused,
+        latency: Duration::ZERO,
+    };
+    old.targets[0]
+        .health
+        .record(probe, &HealthSettings::default());
+    let ending = events.last().await;
+    assert_eq!(world.live("app"), Colour::Green, "{ending:?}");
 }
