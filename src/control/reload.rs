@@ -162,10 +162,9 @@ fn one_upstream(
                     |_: &&Arc<Pool>| old.is_some_and(|old| list(&old.orders) == list(orders));
                 if !shared && colour != live && !is_open {
                     let previewed = is_previewed(orders, colour, ground.now);
-                    shut_as(&pool, before.filter(same), previewed);
-                    if ground.old.is_none() && is_held(orders, colour, ground.now) {
-                        pool.leases().retire();
-                    }
+                    // Where there is an old one, that one says how open it is.
+                    let held = ground.old.is_none() && is_held(orders, colour, ground.now);
+                    shut_as(&pool, before.filter(same), previewed, held);
                 }
                 pool
             };
@@ -226,9 +225,11 @@ fn warmup(
     Some(same.map_or_else(|| Arc::new(Warmup::new(settings.clone(), workers)), Arc::clone))
 }
 
-/// A standby pool is born as shut as the one that it replaces; a previewed one lets previews in.
-fn shut_as(pool: &Pool, old: Option<&Arc<Pool>>, previewed: bool) {
+/// A standby pool is born as shut as the one that it replaces; a previewed one lets previews in, and
+/// one that is held for a way back every exception.
+fn shut_as(pool: &Pool, old: Option<&Arc<Pool>>, previewed: bool, held: bool) {
     let door = match old.map_or(Door::Shut, |old| old.leases().door()) {
+        Door::Open | Door::Shut if held => Door::Warm,
         // One that was live until now is replaced, not retired.
         Door::Open | Door::Shut if previewed => Door::Exceptional,
         Door::Open | Door::Shut => Door::Shut,

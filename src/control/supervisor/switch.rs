@@ -1,5 +1,6 @@
 //! The switch: the last look, the journal, and one store; and what is counted on the way.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::time::SystemTime;
@@ -123,24 +124,12 @@ impl Supervisor {
             .running
             .iter_mut()
             .filter(|(_, other)| other.machine.is_switched());
-        for (serial, other) in draining {
-            let counts_all = !other.members.iter().any(Member::switches);
-            let back = other
-                .members
-                .iter_mut()
-                .filter(|member| !member.reopened && running.brings_back(member));
-            for member in back {
-                member.reopened = true;
-                other
-                    .trials
-                    .retain(|trial| trial.upstream != member.upstream.name);
-                if counts_all || member.switches() {
-                    self.taken_back.push(*serial);
-                } else {
-                    // Its drain waits for one less.
-                    let serial = *serial;
-                    self.tasks.spawn(async move { Done::Look(serial) });
-                }
+        for (&serial, other) in draining {
+            let (reopened, counted) = other.reopen(running);
+            self.taken_back.extend(std::iter::repeat_n(serial, counted));
+            if reopened > counted {
+                // Its drain waits for less.
+                self.tasks.spawn(ready(Done::Look(serial)));
             }
         }
     }
@@ -246,6 +235,26 @@ impl Supervisor {
         };
         let promotions = snapshot.upstreams.iter().filter_map(of).collect();
         self.board_with(|board| board.promotions = promotions);
+    }
+}
+
+impl Running {
+    /// Gives up what `back` has made live again: how many members, and how many of them count for whether
+    /// all of it is taken back. Those that were live before do not, unless there are no others.
+    fn reopen(&mut self, back: &Self) -> (usize, usize) {
+        let all_count = !self.members.iter().any(Member::switches);
+        let (mut reopened, mut counted) = (0, 0);
+        for member in &mut self.members {
+            if member.reopened || !back.brings_back(member) {
+                continue;
+            }
+            member.reopened = true;
+            let name = &member.upstream.name;
+            self.trials.retain(|trial| trial.upstream != *name);
+            reopened += 1;
+            counted += usize::from(all_count || member.switches());
+        }
+        (reopened, counted)
     }
 }
 
