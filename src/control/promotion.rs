@@ -49,7 +49,7 @@ pub struct Plan {
     pub on_fail: OnFail,
     /// From then on until the last of what can be closed well has its turn.
     pub close_jitter: Duration,
-    /// How many upstreams it changes.
+    /// How many of its upstreams must be taken back before all of it is.
     pub members: usize,
 }
 
@@ -339,6 +339,7 @@ impl Promotion {
 
     fn end_drain(&mut self, left: usize, cut: usize) -> Action {
         let ending = match (self.reopened, left, cut) {
+            (0, ..) if self.is_frozen() => Ending::Frozen,
             (0, 0, 0) => Ending::Drained,
             (0, ..) => Ending::Cut,
             _ => Ending::Reopened,

@@ -162,7 +162,9 @@ fn one_upstream(
                     |_: &&Arc<Pool>| old.is_some_and(|old| list(&old.orders) == list(orders));
                 if !shared && colour != live && !is_open {
                     let previewed = is_previewed(orders, colour, ground.now);
-                    shut_as(&pool, before.filter(same), previewed);
+                    // Where there is an old one, that one says how open it is.
+                    let held = ground.old.is_none() && is_held(orders, colour, ground.now);
+                    shut_as(&pool, before.filter(same), previewed, held);
                 }
                 pool
             };
@@ -205,6 +207,12 @@ fn is_previewed(orders: &Orders, colour: Colour, now: SystemTime) -> bool {
     order.is_some_and(|order| order.shows(colour, now))
 }
 
+/// Whether it is still held for a way back: a restart leaves it as open as it was.
+fn is_held(orders: &Orders, colour: Colour, now: SystemTime) -> bool {
+    let held = orders.held.as_ref();
+    held.is_some_and(|held| held.colour == colour && held.until > now)
+}
+
 /// What has been seen of the traffic goes on, unless it is to be seen otherwise.
 fn warmup(
     upstream: &UpstreamSettings,
@@ -217,9 +225,11 @@ fn warmup(
     Some(same.map_or_else(|| Arc::new(Warmup::new(settings.clone(), workers)), Arc::clone))
 }
 
-/// A standby pool is born as shut as the one that it replaces; a previewed one lets previews in.
-fn shut_as(pool: &Pool, old: Option<&Arc<Pool>>, previewed: bool) {
+/// A standby pool is born as shut as the one that it replaces; a previewed one lets previews in, and
+/// one that is held for a way back every exception.
+fn shut_as(pool: &Pool, old: Option<&Arc<Pool>>, previewed: bool, held: bool) {
     let door = match old.map_or(Door::Shut, |old| old.leases().door()) {
+        Door::Open | Door::Shut if held => Door::Warm,
         // One that was live until now is replaced, not retired.
         Door::Open | Door::Shut if previewed => Door::Exceptional,
         Door::Open | Door::Shut => Door::Shut,

@@ -97,7 +97,8 @@ impl Orders {
     pub fn next_expiry(&self) -> Option<SystemTime> {
         let maintenance = self.maintenance.as_ref().map(|order| order.until);
         let preview = self.preview.as_ref().map(|order| order.until);
-        let held = self.held.as_ref().map(|order| order.until);
+        let held = self.held.as_ref().filter(|order| !order.baking);
+        let held = held.map(|order| order.until);
         let pause = self.pause.as_ref().map(Pause::end);
         [maintenance, preview, held, pause]
             .into_iter()
@@ -105,7 +106,8 @@ impl Orders {
             .min()
     }
 
-    /// Drops what is over at `now`, and says what that was.
+    /// Drops what is over at `now`, and says what that was. How long a colour is held whose successor is
+    /// still being judged, the verdict says.
     pub fn expire(&mut self, now: SystemTime) -> Vec<Order> {
         let mut over = Vec::new();
         if self
@@ -118,7 +120,8 @@ impl Orders {
         if self.preview.take_if(|order| order.until <= now).is_some() {
             over.push(Order::Preview);
         }
-        if self.held.take_if(|order| order.until <= now).is_some() {
+        let is_over = |order: &mut Held| !order.baking && order.until <= now;
+        if self.held.take_if(is_over).is_some() {
             over.push(Order::Held);
         }
         if self.pause.take_if(|order| order.end() <= now).is_some() {
@@ -178,6 +181,13 @@ mod tests {
         let mut orders = Orders { held: Some(held), ..Orders::default() };
         assert!(orders.leave_requests_alone() && !orders.is_empty());
         assert_eq!(orders.expire(EPOCH + Duration::from_secs(5)), [Order::Held]);
+        let baking =
+            Held { colour: Colour::Blue, until: EPOCH + Duration::from_secs(5), baking: true };
+        let mut judged = Orders { held: Some(baking), ..Orders::default() };
+        assert_eq!(
+            (judged.next_expiry(), judged.expire(EPOCH + Duration::from_secs(9))),
+            (None, vec![])
+        );
         assert!(!Orders { maintenance: Some(until(10)), ..orders }.leave_requests_alone());
     }
 

@@ -63,13 +63,22 @@ impl Promotion {
         }
         match (input, self.bake) {
             (Input::Judged(judgement), Bake::Until(_)) => Some(self.judged(judgement, now)),
-            (Input::NotReverted, Bake::Reverting) => {
-                self.bake = Bake::Over(Judgement::Failed);
-                Some(self.end(Ending::Frozen))
-            }
+            (Input::NotReverted, Bake::Reverting) => Some(self.freeze()),
             (Input::Judged(_) | Input::NotReverted, _) => Some(Action::Ignore),
             _ => None,
         }
+    }
+
+    /// Judged bad, and traffic stays. A drain that still runs comes to its end all the same: nobody else
+    /// keeps its deadline.
+    fn freeze(&mut self) -> Action {
+        self.bake = Bake::Over(Judgement::Failed);
+        if self.is_draining() { Action::Ignore } else { self.end(Ending::Frozen) }
+    }
+
+    /// Whether it is over and bad, and nothing is done about it.
+    pub(super) fn is_frozen(&self) -> bool {
+        self.bake == Bake::Over(Judgement::Failed) && self.plan.on_fail != OnFail::Notify
     }
 
     fn judged(&mut self, judgement: Judgement, now: Instant) -> Action {
@@ -79,10 +88,7 @@ impl Promotion {
                     self.bake = Bake::Reverting;
                     return Action::Revert;
                 }
-                OnFail::Freeze => {
-                    self.bake = Bake::Over(judgement);
-                    return self.end(Ending::Frozen);
-                }
+                OnFail::Freeze => return self.freeze(),
                 OnFail::Notify => {}
             }
         }

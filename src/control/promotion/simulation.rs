@@ -204,6 +204,7 @@ impl Referee {
                 self.published_at = Some(now);
             }
             Input::Reopened => self.reopened += 1,
+            Input::NotReverted => self.asked_to_revert = false,
             Input::Judged(judgement) if self.published && self.ending.is_none() => {
                 self.judged = self.judged.or(Some(judgement));
             }
@@ -213,7 +214,6 @@ impl Referee {
             | Input::ClientGone
             | Input::NotPublished
             | Input::Judged(_)
-            | Input::NotReverted
             | Input::Look { .. } => {}
         }
     }

@@ -219,8 +219,10 @@ fn a_failed_bake_reverts_freezes_or_notifies() {
     assert_eq!(reverts.step(Input::Reopened, now), Action::End(Ending::Reverted));
     let mut cannot = baked_from(now, OnFail::Revert);
     cannot.step(failed, now);
+    assert_eq!(cannot.step(Input::Look { in_flight: 0, cut: 0 }, now), Action::Bake);
     assert_eq!(cannot.step(Input::NotReverted, now), Action::End(Ending::Frozen));
     let mut freezes = baked_from(now, OnFail::Freeze);
+    freezes.step(Input::Look { in_flight: 0, cut: 0 }, now);
     assert_eq!(freezes.step(failed, now), Action::End(Ending::Frozen));
     let mut notifies = baked_from(now, OnFail::Notify);
     assert_eq!(notifies.step(failed, now), Action::Ignore);
@@ -234,4 +236,22 @@ fn a_rollback_by_hand_ends_the_bake_as_taken_back() {
     let mut promotion = baked_from(now, OnFail::Revert);
     promotion.step(Input::Look { in_flight: 0, cut: 0 }, now);
     assert_eq!(promotion.step(Input::Reopened, now), Action::End(Ending::Reopened));
+}
+
+#[test]
+fn a_bake_that_ends_frozen_lets_its_drain_come_to_its_end() {
+    let now = Instant::now();
+    let (failed, left) = (Input::Judged(Judgement::Failed), Input::Look { in_flight: 1, cut: 0 });
+    let empty = Input::Look { in_flight: 0, cut: 0 };
+    let late = now + Duration::from_secs(30);
+    let mut freezes = baked_from(now, OnFail::Freeze);
+    let mut cannot = baked_from(now, OnFail::Revert);
+    for promotion in [&mut freezes, &mut cannot] {
+        promotion.step(left, now);
+        promotion.step(failed, now);
+        promotion.step(Input::NotReverted, now);
+        assert!(promotion.is_draining());
+        assert!(matches!(promotion.step(left, late), Action::Cut { .. }), "at its deadline");
+        assert_eq!(promotion.step(empty, late), Action::End(Ending::Frozen));
+    }
 }

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use std::time::SystemTime;
 
 use tokio::time::Instant;
 use tokio::time::Interval;
@@ -12,13 +11,9 @@ use tokio::time::MissedTickBehavior;
 use tokio::time::interval;
 
 use crate::control::command::event::Event;
-use crate::control::command::event::Receipt;
 use crate::control::command::verdict::Outcome;
 use crate::control::command::verdict::Verdict;
-use crate::control::events;
 use crate::control::events::Bus;
-use crate::control::journal::Memory;
-use crate::control::promotion::Ending;
 use crate::control::promotion::Input;
 use crate::control::promotion::Judgement;
 use crate::control::supervisor::Supervisor;
@@ -34,8 +29,6 @@ use crate::control::verdict::history::History;
 use crate::model::colour::Colour;
 use crate::model::conduct::Reading;
 use crate::model::on_fail::OnFail;
-use crate::model::orders::Orders;
-use crate::model::orders::held::Held;
 use crate::model::snapshot::Snapshot;
 use crate::model::upstream::Upstream;
 use crate::observe::metrics::VerdictOutcome;
@@ -123,7 +116,11 @@ impl Supervisor {
             let pool = upstream.pool(member.colour)?;
             Some(Trial::begin(&now, pool, member.colour, self.bakes.lately(upstream)))
         };
-        running.changing().filter_map(trial).collect()
+        running
+            .changing()
+            .filter(|member| member.switches())
+            .filter_map(trial)
+            .collect()
     }
 
     /// The time has come for a look at what is being judged, or for a sample.
@@ -204,7 +201,7 @@ impl Supervisor {
         let current = self.snapshots.load();
         let back: Vec<(Upstream, Colour)> = running
             .changing()
-            .filter(|member| !member.reopened)
+            .filter(|member| member.switches() && !member.reopened)
             .filter_map(|member| {
                 let upstream = current.upstream(&member.upstream.name)?;
                 Some((upstream.clone(), member.colour.other()))
@@ -247,96 +244,21 @@ impl Supervisor {
             return Some(format!("{name}: a guard of {holder} holds {colour} off"));
         }
         let pool = upstream.pool(colour)?;
-        let sick: Vec<&str> = pool
+        let sick: Vec<String> = pool
             .targets
             .iter()
-            .filter(|target| !is_well(&target.health))
-            .map(|target| &*target.name)
+            .filter(|target| !is_well(target))
+            .map(|target| match target.is_draining() {
+                true => format!("{} drains", target.name),
+                false => target.name.to_string(),
+            })
             .collect();
         let enough = if dead { sick.len() < pool.targets.len() } else { sick.is_empty() };
         (!enough).then(|| format!("{name}: {colour} is not well: {}", sick.join(", ")))
     }
-
-    /// The bake is over; the old colours are held on if that is wanted, from now on as long again.
-    async fn hold_on(&mut self, serial: Serial, longer: bool) {
-        let Some(running) = self.running.get(&serial) else { return };
-        let again = running.machine.plan().bake;
-        let now = SystemTime::now();
-        let held: Vec<(String, Colour, Duration)> = running
-            .changing()
-            .filter(|member| !member.reopened)
-            .map(|member| {
-                let hold = member.upstream.promotion.hold.max(again);
-                (member.upstream.name.to_string(), member.colour.other(), hold)
-            })
-            .collect();
-        for (name, colour, hold) in held {
-            let standing = self.memory.orders.get(&name);
-            let standing = standing.and_then(|orders| orders.held.clone());
-            let until = standing.as_ref().map_or(now, |held| held.until);
-            let until = if longer { until.max(now + hold) } else { until };
-            let held = (until > now).then_some(Held { colour, until, baking: false });
-            if held == standing {
-                continue;
-            }
-            let edit = |orders: &mut Orders| orders.held.clone_from(&held);
-            if let Err(refused) = self.order([name.as_str()], edit).await {
-                tracing::warn!(why = refused.detail, "what is held could not be made durable");
-            }
-        }
-    }
-
-    /// A drain that had to cut has shut its pools for that. Those that are held are open to exceptions
-    /// again, now that its receipt is written.
-    pub(super) fn let_exceptions_in(&self, running: &mut Running) {
-        running.hear_what_is_held(&self.memory);
-        for member in running.members.iter().filter(|member| member.held) {
-            let (name, colour) = (&member.upstream.name, member.colour.other());
-            let now = self.snapshots.load();
-            let Some(pool) = now.upstream(name).and_then(|up| up.pool(colour)) else { continue };
-            let leases = pool.leases();
-            let is_empty = leases.is_shut() && leases.in_flight() == 0;
-            if is_empty && self.guard_of(name, colour).is_none() {
-                leases.retire();
-            }
-        }
-    }
-
-    /// What the receipts of an ending owe to verdicts and to what is held.
-    pub(super) fn complete(&self, running: &Running, ending: Ending, receipts: &mut [Receipt]) {
-        let now = SystemTime::now();
-        for receipt in receipts {
-            let of = |verdict: &&Verdict| verdict.upstream == receipt.upstream;
-            receipt.verdict = running.verdicts.iter().find(of).cloned();
-            if running.machine.judgement() == Some(Judgement::Inconclusive) {
-                receipt.safe_to_kill = None;
-            }
-            let orders = self.memory.orders.get(&receipt.upstream);
-            let held = orders.and_then(|orders| orders.held.as_ref());
-            if let Some(held) = held.filter(|held| held.until > now) {
-                receipt.held_until = Some(events::at(held.until));
-                receipt.safe_to_kill = receipt.safe_to_kill.filter(|safe| *safe != held.colour);
-            }
-            if ending == Ending::Reverted {
-                receipt.colour = receipt.colour.other();
-                receipt.generation = self.snapshots.load().generation;
-            }
-        }
-    }
 }
 
 impl Running {
-    /// Takes in which of the colours that it retired are held.
-    pub(super) fn hear_what_is_held(&mut self, memory: &Memory) {
-        let now = SystemTime::now();
-        for member in &mut self.members {
-            let orders = memory.orders.get(&*member.upstream.name);
-            let held = orders.and_then(|orders| orders.held.as_ref());
-            let ours = |held: &Held| held.colour == member.colour.other() && held.until > now;
-            member.held = held.is_some_and(ours);
-        }
-    }
-
     /// The verdicts, if it is time for them. Tells how it is doing now and then.
     fn verdicts_due(&mut self, snapshot: &Snapshot, bus: &Bus) -> Option<Vec<Verdict>> {
         let until = self.machine.bakes_until()?;

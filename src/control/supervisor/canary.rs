@@ -9,6 +9,7 @@ use crate::control::command::Code;
 use crate::control::command::Refusal;
 use crate::control::command::canary::Canary as Request;
 use crate::control::command::event::Event;
+use crate::control::command::event::Reason;
 use crate::control::promotion::Input;
 use crate::control::supervisor::Supervisor;
 use crate::control::supervisor::handle::Caller;
@@ -26,6 +27,7 @@ use crate::model::colour::Colour;
 use crate::model::orders::Order;
 use crate::model::orders::Orders;
 use crate::model::orders::canary::Canary;
+use crate::model::snapshot::Snapshot;
 use crate::model::split::Share;
 
 impl Supervisor {
@@ -100,11 +102,20 @@ impl Supervisor {
                 return Input::NotPublished;
             }
         }
+        let live = live_meanwhile(running, &old);
+        if !live.is_empty() {
+            running.refusal = Some((Code::Gate, live));
+            return Input::NotPublished;
+        }
         let mut memory = self.memory.clone();
         for member in running.changing() {
             let orders = memory.orders.entry(member.upstream.name.to_string());
             let orders = orders.or_default();
             orders.canary = Some(canary(orders, member.colour, weight));
+            // Some of its users are back: what was judged is judged no longer.
+            if let Some(held) = &mut orders.held {
+                held.baking = false;
+            }
         }
         let generation = old.generation + 1;
         if let Err(why) = self.make_durable(generation, &memory).await {
@@ -142,6 +153,20 @@ impl Supervisor {
                 .tell_about(vec![member.upstream.name.to_string()], event);
         }
     }
+}
+
+/// Colours that a revert has made live while they were gated: all of the users have them.
+fn live_meanwhile(running: &Running, snapshot: &Snapshot) -> Vec<Reason> {
+    changed(running, snapshot)
+        .filter(|(upstream, colour)| upstream.live() == Some(*colour))
+        .map(|(upstream, colour)| Reason {
+            upstream: upstream.name.to_string(),
+            colour,
+            target: None,
+            what: format!("{colour} has become live meanwhile"),
+            hint: Some("proxyctl status".to_owned()),
+        })
+        .collect()
 }
 
 /// A canary of this colour; one that stands keeps its users.

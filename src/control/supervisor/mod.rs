@@ -5,9 +5,11 @@ mod bakes;
 mod canary;
 pub mod guards;
 pub mod handle;
+mod holding;
 mod maintenance;
 mod orders;
 mod pause;
+mod plan;
 mod pools;
 mod preview;
 mod promote;
@@ -66,6 +68,7 @@ use crate::model::pool::Pool;
 use crate::model::settings::Settings;
 use crate::model::signed::SigningKey;
 use crate::model::snapshot::Snapshot;
+use crate::model::target::Address;
 use crate::net::listen::Listeners;
 use crate::net::listen::Prepared;
 use crate::observe::metrics::Metrics;
@@ -108,9 +111,9 @@ pub struct Supervisor {
     walks: BTreeMap<Serial, Walk>,
     guards: Vec<Held>,
     rolls: Vec<Rolling>,
-    /// Drains of targets, by the target's id, each with how many requests it has cut: gone once the
-    /// target is ready again.
-    drains: BTreeMap<u64, (watch::Sender<()>, usize)>,
+    /// Drains of targets, by upstream and address, each with how many requests it has cut: gone once
+    /// the target is ready again.
+    drains: BTreeMap<(Arc<str>, Address), (watch::Sender<()>, usize)>,
     /// Pools that a reload replaced and that may still have work.
     leftovers: Vec<Arc<Pool>>,
     tasks: JoinSet<Done>,
@@ -133,7 +136,7 @@ impl Supervisor {
         let (mut graceful, mut now) = (stopping.clone(), stopping);
         self.record_own("start", "done", None);
         self.tasks.spawn(tasks::first_round(self.snapshots.load()));
-        while !(self.stopping && self.running.is_empty()) {
+        while !(self.stopping && self.running.is_empty() && self.walks.is_empty()) {
             let baking = self.is_baking();
             tokio::select! {
                 biased;

@@ -20,7 +20,6 @@ use crate::control::promotion::Action;
 use crate::control::promotion::Answer;
 use crate::control::promotion::Ending;
 use crate::control::promotion::Input;
-use crate::control::promotion::Plan;
 use crate::control::promotion::Promotion;
 use crate::control::promotion::Purpose;
 use crate::control::promotion::SETTLE;
@@ -28,6 +27,7 @@ use crate::control::promotion::after_the_deadline;
 use crate::control::supervisor::Supervisor;
 use crate::control::supervisor::handle::Caller;
 use crate::control::supervisor::handle::EventStream;
+use crate::control::supervisor::plan::plan;
 use crate::control::supervisor::refusal;
 use crate::control::supervisor::request;
 use crate::control::supervisor::request::Way;
@@ -127,6 +127,7 @@ impl Supervisor {
                 already: upstream.live() == Some(*colour) && !ends_canary(upstream, *colour),
                 reopened: false,
                 held: false,
+                shown: false,
                 retired: self.pools_of(upstream, colour.other()),
                 upstream: upstream.clone(),
                 colour: *colour,
@@ -361,39 +362,4 @@ pub(super) fn only(event: Event) -> EventStream {
     // The channel is new and has room for one.
     drop(answer.try_send(event));
     EventStream { events }
-}
-
-fn plan(wish: &Wish, members: &[Member]) -> Plan {
-    let purpose = if wish.dry_run {
-        Purpose::DryRun
-    } else if wish.canary.is_some() {
-        Purpose::Canary
-    } else if members.iter().all(|member| member.already) {
-        Purpose::Already
-    } else {
-        Purpose::Change
-    };
-    let longest = |of: fn(&Member) -> Duration| members.iter().map(of).max().unwrap_or_default();
-    let gate = || longest(|member| member.upstream.promotion.gate_timeout);
-    let drain = || longest(|member| member.upstream.promotion.drain_timeout);
-    let bake = || longest(|member| member.upstream.promotion.bake);
-    let stays = members.iter().all(Member::ends_canary);
-    let bake = if wish.is_back || stays { Duration::ZERO } else { wish.bake.unwrap_or_else(bake) };
-    let mut changing = members.iter().filter(|member| !member.already);
-    let own_on_fail = changing
-        .next()
-        .map(|member| member.upstream.promotion.on_fail);
-    let close_jitter = longest(|member| member.upstream.promotion.close_jitter);
-    Plan {
-        purpose,
-        started: Instant::now(),
-        rounds: wish.rounds,
-        interval: longest(|member| member.upstream.health.interval),
-        gate_timeout: wish.gate_timeout.unwrap_or_else(gate),
-        drain_timeout: wish.drain_timeout.unwrap_or_else(drain),
-        bake,
-        on_fail: wish.on_fail.or(own_on_fail).unwrap_or_default(),
-        close_jitter,
-        members: members.len(),
-    }
 }

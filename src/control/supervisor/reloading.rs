@@ -1,5 +1,6 @@
 //! A reload: read, checked and prepared first; then the same road as a switch.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -22,6 +23,7 @@ use crate::control::supervisor::refusal;
 use crate::control::supervisor::running::Running;
 use crate::control::supervisor::start::remember;
 use crate::control::supervisor::tasks;
+use crate::control::supervisor::tasks::Done;
 use crate::model::pool::Pool;
 use crate::model::problem::Problem;
 use crate::model::snapshot::Snapshot;
@@ -152,7 +154,18 @@ impl Supervisor {
             }
             self.leftovers.push(pool);
         }
+        self.drains_follow(new);
         self.leftovers_changed();
+    }
+
+    /// Drains of colours that have got another pool wait for that one too.
+    fn drains_follow(&mut self, new: &Snapshot) {
+        let switched = |running: &Running| running.machine.is_switched();
+        for (&serial, running) in &mut self.running {
+            if switched(running) && running.follow(new) {
+                self.tasks.spawn(ready(Done::Look(serial)));
+            }
+        }
     }
 
     /// A replaced pool has finished.
@@ -267,6 +280,24 @@ impl Supervisor {
             Cause::Signal | Cause::Watch => self.record_reload(&cause_of(cause), &event),
         }
         self.bus.tell(event);
+    }
+}
+
+impl Running {
+    /// A colour that it retired may have got another pool, as open as the one before: that one has to be
+    /// empty and shut as well before the colour is safe to kill. Whether there is one.
+    fn follow(&mut self, new: &Snapshot) -> bool {
+        let mut grown = false;
+        for member in self.members.iter_mut().filter(|member| !member.reopened) {
+            let upstream = new.upstream(&member.upstream.name);
+            let pool = upstream.and_then(|upstream| upstream.pool(member.colour.other()));
+            let known = |pool: &Arc<Pool>| member.retired.iter().any(|own| Arc::ptr_eq(own, pool));
+            let unknown = |pool: &&Arc<Pool>| pool.leases().is_retired() && !known(pool);
+            let unknown = pool.filter(unknown).cloned();
+            grown |= unknown.is_some();
+            member.retired.extend(unknown);
+        }
+        grown
     }
 }
 

@@ -98,6 +98,8 @@ pub(super) struct Member {
     /// The other colour is held for a way back: exceptions may go on using it, and the drain waits for
     /// the plain requests alone.
     pub(super) held: bool,
+    /// A preview of the other colour stands: who sees it goes on seeing it.
+    pub(super) shown: bool,
     /// What must be empty before the other colour is safe to kill: its pool, and older pools of that
     /// colour which a reload replaced.
     pub(super) retired: Vec<Arc<Pool>>,
@@ -109,6 +111,11 @@ impl Member {
         ends_canary(&self.upstream, self.colour)
     }
 
+    /// Whether it makes another colour live than was, and so has one to go back to.
+    pub(super) fn switches(&self) -> bool {
+        !self.already && !self.ends_canary()
+    }
+
     /// What is in flight on the retired colour.
     fn in_flight(&self) -> usize {
         tasks::in_flight(&self.retired)
@@ -116,7 +123,7 @@ impl Member {
 
     /// What the drain waits for there.
     fn draining(&self) -> impl Iterator<Item = Draining> {
-        let held = self.held;
+        let held = self.held || self.shown;
         let pools = self.retired.iter().cloned();
         pools.map(move |pool| Draining { pool, held })
     }

@@ -1,5 +1,6 @@
 //! The switch: the last look, the journal, and one store; and what is counted on the way.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::time::SystemTime;
@@ -22,6 +23,7 @@ use crate::control::reload::Ground;
 use crate::control::supervisor::Supervisor;
 use crate::control::supervisor::running::Member;
 use crate::control::supervisor::running::Running;
+use crate::control::supervisor::tasks::Done;
 use crate::model::colour::Colour;
 use crate::model::orders::held::Held;
 use crate::model::snapshot::Snapshot;
@@ -115,20 +117,19 @@ impl Supervisor {
         self.take_back(running);
     }
 
-    /// Drains of the colours that `running` has just made live again are over.
+    /// Drains of the colours that `running` has just made live again are over, and nothing that it has
+    /// taken back is judged any more.
     pub(super) fn take_back(&mut self, running: &Running) {
         let draining = self
             .running
             .iter_mut()
             .filter(|(_, other)| other.machine.is_switched());
-        for (serial, other) in draining {
-            let back = other
-                .members
-                .iter_mut()
-                .filter(|member| !member.reopened && running.brings_back(member));
-            for member in back {
-                member.reopened = true;
-                self.taken_back.push(*serial);
+        for (&serial, other) in draining {
+            let (reopened, counted) = other.reopen(running);
+            self.taken_back.extend(std::iter::repeat_n(serial, counted));
+            if reopened > counted {
+                // Its drain waits for less.
+                self.tasks.spawn(ready(Done::Look(serial)));
             }
         }
     }
@@ -234,6 +235,26 @@ impl Supervisor {
         };
         let promotions = snapshot.upstreams.iter().filter_map(of).collect();
         self.board_with(|board| board.promotions = promotions);
+    }
+}
+
+impl Running {
+    /// Gives up what `back` has made live again: how many members, and how many of them count for whether
+    /// all of it is taken back. Those that were live before do not, unless there are no others.
+    fn reopen(&mut self, back: &Self) -> (usize, usize) {
+        let all_count = !self.members.iter().any(Member::switches);
+        let (mut reopened, mut counted) = (0, 0);
+        for member in &mut self.members {
+            if member.reopened || !back.brings_back(member) {
+                continue;
+            }
+            member.reopened = true;
+            let name = &member.upstream.name;
+            self.trials.retain(|trial| trial.upstream != *name);
+            reopened += 1;
+            counted += usize::from(all_count || member.switches());
+        }
+        (reopened, counted)
     }
 }
 

@@ -22,8 +22,10 @@ use crate::control::promotion::in_words;
 use crate::control::supervisor::handle::Caller;
 use crate::control::supervisor::tasks::Done;
 use crate::model::colour::Colour;
+use crate::model::target::Address;
 use crate::model::target::Target;
 use crate::model::upstream::Upstream;
+use crate::sync::uses::Uses;
 
 /// How often a drain looks at its target.
 const POLL: Duration = Duration::from_millis(10);
@@ -40,6 +42,8 @@ pub(super) struct About {
     pub(super) upstream: Arc<str>,
     pub(super) colour: Option<Colour>,
     pub(super) target: Arc<Target>,
+    /// Targets of the same address that may still have requests.
+    pub(super) older: Vec<Arc<Target>>,
     /// The generation that drained it.
     pub(super) generation: u64,
     pub(super) caller: Caller,
@@ -60,6 +64,31 @@ pub(super) enum Vouched {
 }
 
 impl About {
+    /// What its drain is known by.
+    pub(super) fn key(&self) -> (Arc<str>, Address) {
+        (Arc::clone(&self.upstream), self.target.address.clone())
+    }
+
+    /// Everything that counts requests of its process.
+    fn uses(&self) -> impl Iterator<Item = &Uses> {
+        let all = std::iter::once(&self.target).chain(&self.older);
+        all.map(|target| &target.in_flight)
+    }
+
+    fn in_flight(&self) -> usize {
+        self.uses().map(Uses::look).sum()
+    }
+
+    /// What a drain has ended: requests, and tunnels.
+    fn cut(&self) -> Cut {
+        let mut cut = Cut::default();
+        for ended in self.uses().map(Uses::cut_count) {
+            cut.requests += ended.requests;
+            cut.tunnels += ended.tunnels;
+        }
+        cut
+    }
+
     /// An event about it that says only so much.
     pub(super) fn event(&self, phase: TargetPhase) -> TargetEvent {
         TargetEvent {
@@ -67,7 +96,7 @@ impl About {
             colour: self.colour,
             target: self.target.name.to_string(),
             phase,
-            in_flight: self.target.in_flight.look(),
+            in_flight: self.in_flight(),
             probe: None,
             reasons: Vec::new(),
             receipt: None,
@@ -95,11 +124,10 @@ pub(super) async fn drain(
     mut standing: watch::Receiver<()>,
 ) -> Done {
     let began = Instant::now();
-    let uses = &about.target.in_flight;
     let emptied = async {
         wait_for_empty(&about, deadline).await;
-        if uses.look() > 0 {
-            uses.cut();
+        if about.in_flight() > 0 {
+            about.uses().for_each(Uses::cut);
             wait_for_empty(&about, Instant::now() + SETTLE).await;
         }
     };
@@ -108,9 +136,7 @@ pub(super) async fn drain(
         _gone = standing.changed() => false,
         () = emptied => true,
     };
-    let (in_flight, count) = (uses.look(), uses.cut_count());
-    let (requests, tunnels) = (count.requests, count.tunnels);
-    let cut = Cut { requests, tunnels, ..Cut::default() };
+    let (in_flight, cut) = (about.in_flight(), about.cut());
     let phase = match (stands, in_flight + cut.requests + cut.tunnels) {
         (false, _) => TargetPhase::TakenBack,
         (true, 0) => TargetPhase::Drained,
@@ -130,9 +156,9 @@ pub(super) async fn drain(
 
 /// Tells, now and then, how much is left.
 async fn wait_for_empty(about: &About, until: Instant) {
-    let mut told = (about.target.in_flight.look(), Instant::now());
+    let mut told = (about.in_flight(), Instant::now());
     loop {
-        let (in_flight, now) = (about.target.in_flight.look(), Instant::now());
+        let (in_flight, now) = (about.in_flight(), Instant::now());
         if in_flight == 0 || now >= until {
             return;
         }

@@ -51,6 +51,7 @@ impl Supervisor {
         let about = About {
             upstream: Arc::clone(&named.upstream.name),
             colour: named.pool.colour,
+            older: self.older(&named),
             target: Arc::clone(&named.target),
             generation: self.snapshots.load().generation,
             caller,
@@ -85,19 +86,40 @@ impl Supervisor {
             let (generation, caller) = (new.generation, about.caller);
             tracing::info!(%upstream, %target, generation, %caller, "target drains");
         }
+        // No snapshot leads to these any more, but a request that is tried again may still come by.
+        about.older.iter().for_each(|older| older.in_flight.drain());
         about.tell(about.event(TargetPhase::Draining));
         if !request.wait {
             about.answer = None;
         }
-        let id = about.target.id;
         let (standing, _counted) = self
             .drains
-            .entry(id)
+            .entry(about.key())
             .or_insert_with(|| (watch::channel(()).0, 0));
         let deadline = Instant::now() + timeout;
         let drain = target_tasks::drain(about, deadline, standing.subscribe());
         self.tasks.spawn(drain);
         Ok(())
+    }
+
+    /// What else counts requests of the same process: a reload that gives it another weight makes another
+    /// target of it, and what was sent to the one before still runs there.
+    fn older(&self, named: &Named) -> Vec<Arc<Target>> {
+        let own = |pool: &&Arc<Pool>| pool.upstream == named.upstream.name;
+        let left = self.leftovers.iter().filter(own);
+        let targets = named
+            .upstream
+            .all_pools()
+            .chain(left)
+            .flat_map(|pool| &pool.targets);
+        let same = |target: &&Arc<Target>| {
+            target.address == named.target.address && target.id != named.target.id
+        };
+        let mut older: Vec<Arc<Target>> = targets.filter(same).cloned().collect();
+        // A target may be in several pools that were replaced one after the other.
+        older.sort_by_key(|target| target.id);
+        older.dedup_by_key(|target| target.id);
+        older
     }
 
     /// Not while the target's colour is gated: the gate has counted on it. And not the last one that
@@ -175,7 +197,11 @@ impl Supervisor {
                 let generation = new.generation;
                 tracing::info!(%upstream, %target, generation, %caller, "target is ready");
                 // Whoever waits for its drain learns that it is over.
-                self.drains.remove(&about.target.id);
+                self.drains.remove(&about.key());
+                about
+                    .older
+                    .iter()
+                    .for_each(|older| older.in_flight.make_ready());
                 about.tell(about.event(TargetPhase::Ready));
             }
             Err(refused) => {
@@ -193,7 +219,7 @@ impl Supervisor {
             let (in_flight, phase) = (receipt.in_flight, event.phase);
             tracing::info!(%upstream, %target, ?phase, requests, tunnels, in_flight, "target drained");
             // Several may have waited for the same drain: what one has counted, no other counts.
-            if let Some((_, counted)) = self.drains.get_mut(&about.target.id) {
+            if let Some((_, counted)) = self.drains.get_mut(&about.key()) {
                 let new = (requests + tunnels).saturating_sub(*counted);
                 *counted += new;
                 let new = u64::try_from(new).unwrap_or(u64::MAX);

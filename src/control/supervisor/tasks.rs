@@ -226,7 +226,7 @@ pub(super) fn in_flight(pools: &[Arc<Pool>]) -> usize {
 #[derive(Debug)]
 pub(super) struct Draining {
     pub(super) pool: Arc<Pool>,
-    /// It is held: exceptions may go on using it.
+    /// It is held, or shown to somebody: exceptions may go on using it.
     pub(super) held: bool,
 }
 

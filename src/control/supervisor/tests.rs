@@ -6,3 +6,6 @@ mod promotions;
 mod reloads;
 mod restarts;
 mod rules;
+mod targets;
+mod verdicts;
+mod walks;

@@ -17,12 +17,12 @@ use crate::control::verdict::pulse::Pulse;
 use crate::model::colour::Colour;
 use crate::model::conduct;
 use crate::model::conduct::Reading;
-use crate::model::health::Health;
 use crate::model::health::ProbeOutcome;
 use crate::model::health::Verdict as Standing;
 use crate::model::pool::Pool;
 use crate::model::settings::Settings;
 use crate::model::snapshot::Snapshot;
+use crate::model::target::Target;
 use crate::model::upstream::Upstream;
 
 /// One colour under judgement.
@@ -38,6 +38,8 @@ pub(super) struct Trial {
     against: Against,
     judge: Judge,
     pulse: Pulse,
+    /// A reload has put another pool in the place of its own.
+    replaced: bool,
     /// Why it can no longer be judged.
     spoilt: Option<&'static str>,
 }
@@ -92,6 +94,7 @@ impl Trial {
             against,
             judge: Judge::new(routes.count(), steps),
             pulse: Pulse::default(),
+            replaced: false,
             spoilt: None,
         }
     }
@@ -113,7 +116,7 @@ impl Trial {
     pub(super) fn look(&mut self, snapshot: &Snapshot) -> Option<Evidence> {
         self.follow(snapshot);
         let new = self.so_far();
-        if self.is_dead(&new) && self.is_old_usable(snapshot) {
+        if !self.replaced && self.is_dead(&new) && self.is_old_usable(snapshot) {
             let (old, new) = (verdict::total(&self.old()), verdict::total(&new));
             let (what, route, p, threshold) = (What::Dead, None, 0.0, verdict::FALSE_ALARMS);
             return Some(Evidence { what, route, old, new, p, threshold });
@@ -141,7 +144,8 @@ impl Trial {
             Against::Before(_) => true,
             Against::Beside(then, _) => same(live, then),
         };
-        if !same(now, &self.pool) || !beside {
+        self.replaced |= !same(now, &self.pool);
+        if self.replaced || !beside {
             self.spoilt = Some("its targets have changed meanwhile");
         }
     }
@@ -161,7 +165,7 @@ impl Trial {
     fn is_old_usable(&self, snapshot: &Snapshot) -> bool {
         let upstream = snapshot.upstream(&self.upstream);
         let old = upstream.and_then(|upstream| upstream.pool(self.colour.other()));
-        old.is_some_and(|old| old.targets.iter().any(|target| is_well(&target.health)))
+        old.is_some_and(|old| old.targets.iter().any(|target| is_well(target)))
     }
 
     /// How it is doing.
@@ -246,9 +250,10 @@ impl Trial {
     }
 }
 
-/// Whether requests may be sent to a target by what its probes say, the last one too.
-pub(super) fn is_well(health: &Health) -> bool {
-    health.is_usable() && health.last().is_some_and(|last| last.outcome.is_good())
+/// Whether requests may be sent to a target: nobody drains it, and its probes are good, the last one too.
+pub(super) fn is_well(target: &Target) -> bool {
+    let last = target.health.last();
+    target.is_fit() && last.is_some_and(|last| last.outcome.is_good())
 }
 
 fn counted(share: Share) -> Counted {

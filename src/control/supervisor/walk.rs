@@ -84,6 +84,12 @@ impl Supervisor {
         request: &Promote,
         caller: Caller,
     ) -> Result<EventStream, Refusal> {
+        if request.dry_run {
+            return Err(refusal::hinted(
+                refusal::malformed("dry_run and steps exclude each other".to_owned()),
+                "a dry run without steps says what the gate would",
+            ));
+        }
         let snapshot = self.snapshots.load();
         let wish = request::promote(request, &snapshot)?;
         let mut left = steps(&request.steps)?;
@@ -143,6 +149,7 @@ impl Supervisor {
     /// A gate, or the last promotion, of a walk has come to its end.
     pub(super) fn relayed(&mut self, serial: Serial, last: Option<Event>) {
         match last {
+            Some(Event::Canary { .. }) if self.stopping => self.stop_walk(serial),
             Some(Event::Canary { .. }) => self.judge_step(serial),
             Some(event) => self.end_walk(serial, event),
             // Nobody waits for the gate any more.
@@ -269,14 +276,20 @@ impl Supervisor {
         }
     }
 
-    /// The daemon stops: canaries stand as they are, across restarts too.
+    /// The daemon stops: canaries stand as they are, across restarts too. Of a walk that waits for a gate,
+    /// or for its last promotion, that one says what has become of it.
     pub(super) fn stop_walks(&mut self) {
-        let serials: Vec<Serial> = self.walks.keys().copied().collect();
-        for serial in serials {
-            let what = "the daemon is stopping: the steps are over, the canary stays as it is";
-            let event = reason(self.walks.get(&serial), Code::TakenBack, what);
-            self.end_walk(serial, event);
-        }
+        let judging = self.walks.iter().filter(|(_, walk)| walk.is_judging());
+        let serials: Vec<Serial> = judging.map(|(serial, _)| *serial).collect();
+        serials
+            .into_iter()
+            .for_each(|serial| self.stop_walk(serial));
+    }
+
+    fn stop_walk(&mut self, serial: Serial) {
+        let what = "the daemon is stopping: the steps are over, the canary stays as it is";
+        let event = reason(self.walks.get(&serial), Code::TakenBack, what);
+        self.end_walk(serial, event);
     }
 }
 

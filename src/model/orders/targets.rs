@@ -26,7 +26,7 @@ pub struct Former {
     /// Its list; `None`: that of the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub targets: Option<Vec<Address>>,
-    /// What drained.
+    /// What drained, and is in neither pool any more.
     #[serde(default, skip_serializing_if = "Drained::is_empty")]
     pub drained: Drained,
 }
@@ -43,7 +43,9 @@ impl Orders {
         is_there: impl Fn(&Address) -> bool,
     ) {
         let targets = self.targets.get(&colour).cloned();
-        let former = Former { colour, targets, drained: self.drained.clone() };
+        // Only what this takes away: what is made ready meanwhile stays ready.
+        let gone = self.drained.iter().filter(|address| !is_there(address));
+        let former = Former { colour, targets, drained: gone.cloned().collect() };
         self.former = provisional.then_some(former);
         self.put(colour, list);
         self.drained.retain(is_there);
@@ -116,7 +118,7 @@ mod tests {
         let [old, new, gone]: [Address; 3] =
             ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"].map(|text| text.parse().unwrap());
         let mut orders = Orders::default();
-        orders.drained.extend([old.clone(), gone]);
+        orders.drained.extend([old.clone(), gone.clone()]);
         let before = orders.clone();
         orders.set_targets(Colour::Green, Some(vec![new.clone()]), true, |it| *it == old);
         assert_eq!(orders.drained.iter().collect::<Vec<_>>(), [&old]);
@@ -124,8 +126,12 @@ mod tests {
         assert!(orders.leave_requests_alone());
         let written = serde_json::to_string(&orders).unwrap();
         let mut read: Orders = serde_json::from_str(&written).unwrap();
+        let mut made_ready = read.clone();
         assert!(read.take_targets_back());
         assert_eq!(read, before);
+        made_ready.drained.remove(&old);
+        assert!(made_ready.take_targets_back());
+        assert_eq!(made_ready.drained, Drained::from([gone]), "what was made ready meanwhile is");
         assert!(!read.take_targets_back());
     }
 

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::control::command::Code;
 use crate::control::command::Guard;
+use crate::control::command::canary::Preview;
 use crate::control::command::event::Event;
 use crate::control::supervisor::testing::ME;
 use crate::control::supervisor::testing::Origin;
@@ -71,4 +72,37 @@ async fn a_guard_shuts_first_and_a_refused_one_lets_exceptions_in_again() {
     let held = world.handle.guard(guard(), ME).await.unwrap();
     assert!(green.exceptional_lease(0).is_err(), "whoever kills it now takes nothing from anybody");
     drop(held);
+}
+
+#[tokio::test]
+async fn a_promote_of_the_live_colour_leaves_a_preview_of_the_other_one_alone() {
+    let (blue, green) = (Origin::start(200).await, Origin::start(200).await);
+    let world = World::with(json!({ "app": upstream(&[&blue], &[&green]) })).await;
+    let shown = Preview { colour: "green".to_owned(), ..Preview::default() };
+    world.handle.preview(shown, ME).await.unwrap();
+    let guest = world.pool("app", Colour::Green).exceptional_lease(0);
+    let Event::Drained { receipts } = world.promote("blue").await.last().await else {
+        panic!("not drained")
+    };
+    assert_eq!((receipts[0].already, receipts[0].safe_to_kill), (true, None));
+    assert!(!world.pool("app", Colour::Green).leases().is_shut());
+    drop(guest);
+}
+
+#[tokio::test]
+async fn a_receipt_gives_nothing_up_that_another_promotion_gates() {
+    let (blue, green) = (Origin::start(200).await, Origin::start(200).await);
+    let world = World::with(json!({ "app": upstream(&[&blue], &[&green]) })).await;
+    let request = world.request("app");
+    let mut there = world.promote("green").await;
+    there
+        .until(|event| matches!(event, Event::Draining { .. }))
+        .await;
+    blue.answer(500);
+    let mut back = world.promote("blue").await;
+    back.until(|event| matches!(event, Event::Gating { .. }))
+        .await;
+    drop(request);
+    let Event::Drained { receipts } = there.last().await else { panic!("not drained") };
+    assert_eq!(receipts[0].safe_to_kill, None, "it is about to be live");
 }

@@ -1,5 +1,8 @@
 //! A colour that is held for a way back: which of its doors is open, and until when.
 
+use std::time::Duration;
+use std::time::SystemTime;
+
 use serde_json::json;
 
 use crate::control::command::Code;
@@ -12,6 +15,7 @@ use crate::control::supervisor::testing::World;
 use crate::control::supervisor::testing::upstream;
 use crate::model::colour::Colour;
 use crate::sync::lease::CutAs;
+use crate::sync::lease::Door;
 
 async fn held_for(hold: &str) -> World {
     let (blue, green) = (Origin::start(200).await, Origin::start(200).await);
@@ -75,4 +79,25 @@ async fn a_colour_that_is_held_no_longer_is_shut() {
     world.until(|_| blue.leases().is_shut()).await;
     let status = world.handle.status();
     assert!(status.upstreams["app"].rollback.is_none());
+}
+
+#[tokio::test]
+async fn a_held_colour_is_as_open_to_exceptions_after_a_restart() {
+    let world = held_for("10m").await;
+    world.promote("green").await.last().await;
+    let (dir, file) = world.kill().await;
+    let world = World::start(dir, file).await;
+    assert_eq!(world.pool("app", Colour::Blue).leases().door(), Door::Warm);
+}
+
+#[tokio::test]
+async fn a_colour_that_is_held_no_longer_is_shut_after_a_restart() {
+    let world = held_for("50ms").await;
+    world.promote("green").await.last().await;
+    let (dir, file) = world.kill().await;
+    let over = SystemTime::now() + Duration::from_millis(50);
+    let world = World::start(dir, file).await;
+    world.until(|_| SystemTime::now() >= over).await;
+    let blue = world.pool("app", Colour::Blue);
+    world.until(|_| blue.leases().is_shut()).await;
 }

@@ -198,3 +198,30 @@ async fn a_pool_that_was_replaced_while_it_drained_keeps_its_deadline_after_a_ro
     world.until(|world| in_flight(world) == 0).await;
     assert!(!world.pool("app", Colour::Blue).leases().is_cut());
 }
+
+#[tokio::test]
+async fn a_pool_that_a_reload_puts_in_the_place_of_one_that_drains_is_shut_before_the_receipt() {
+    let (blue, green, new) =
+        (Origin::start(200).await, Origin::start(200).await, Origin::start(200).await);
+    let world = World::with(json!({ "app": upstream(&[&blue], &[&green]) })).await;
+    let request = world.request("app");
+    let mut events = world.promote("green").await;
+    events
+        .until(|event| matches!(event, Event::Draining { in_flight: 1 }))
+        .await;
+    let mut file = world.file.clone();
+    file["upstreams"]["app"] = upstream(&[&blue, &new], &[&green]);
+    world.write_file(&file);
+    world.handle.reload(ASKED).await.unwrap();
+    let pool = world.pool("app", Colour::Blue);
+    let rescued = pool.exceptional_lease(0);
+    drop(request);
+    if let Ok(rescued) = rescued {
+        world.until(|_| pool.leases().is_shut()).await;
+        assert!(world.handle.status().upstreams["app"].promotion.is_some(), "it still drains");
+        drop(rescued);
+    }
+    let Event::Drained { receipts } = events.last().await else { panic!("not drained") };
+    assert_eq!(receipts[0].safe_to_kill, Some(Colour::Blue));
+    assert!(pool.leases().is_shut(), "nobody gets in after that");
+}

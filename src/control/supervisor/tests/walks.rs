@@ -1,0 +1,68 @@
+//! Promotions in steps.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::control::command::Code;
+use crate::control::command::Promote;
+use crate::control::command::event::Event;
+use crate::control::supervisor::testing::ME;
+use crate::control::supervisor::testing::Origin;
+use crate::control::supervisor::testing::World;
+use crate::control::supervisor::testing::to;
+use crate::control::supervisor::testing::upstream;
+use crate::model::colour::Colour;
+use crate::sync::shutdown::Stage;
+
+fn in_steps() -> Promote {
+    let steps = ["50", "100"].map(|step| step.parse().unwrap()).to_vec();
+    Promote { steps, pause: Some("100ms".to_owned()), ..to("green") }
+}
+
+#[tokio::test]
+async fn a_dry_run_in_steps_is_refused_and_begins_nothing() {
+    let (blue, green) = (Origin::start(200).await, Origin::start(200).await);
+    let world = World::with(json!({ "app": upstream(&[&blue], &[&green]) })).await;
+    let request = Promote { dry_run: true, ..in_steps() };
+    let refused = world.handle.promote(request, ME).await.unwrap_err();
+    assert_eq!(refused.status, 422, "{refused:?}");
+    assert_eq!(world.generation(), 1);
+}
+
+#[tokio::test]
+async fn a_stop_lets_the_last_promotion_of_the_steps_say_what_it_came_to() {
+    let (blue, green) = (Origin::start(200).await, Origin::start(200).await);
+    let world = World::with(json!({ "app": upstream(&[&blue], &[&green]) })).await;
+    let request = world.request("app");
+    let mut events = world.handle.promote(in_steps(), ME).await.unwrap();
+    events
+        .until(|event| matches!(event, Event::Step { .. }))
+        .await;
+    for pool in Colour::BOTH.map(|colour| world.pool("app", colour)) {
+        for _ in 0..200 {
+            pool.conduct().count(0, 0, None, Duration::from_millis(1));
+        }
+    }
+    events
+        .until(|event| matches!(event, Event::Draining { .. }))
+        .await;
+    world.shutdown.advance(Stage::Graceful);
+    world.until(|world| !world.handle.is_ready()).await;
+    drop(request);
+    assert!(matches!(events.last().await, Event::Drained { .. }));
+    world.running.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stop_ends_the_steps_while_one_is_judged() {
+    let (blue, green) = (Origin::start(200).await, Origin::start(200).await);
+    let world = World::with(json!({ "app": upstream(&[&blue], &[&green]) })).await;
+    let mut events = world.handle.promote(in_steps(), ME).await.unwrap();
+    events
+        .until(|event| matches!(event, Event::Step { .. }))
+        .await;
+    world.shutdown.advance(Stage::Graceful);
+    assert!(matches!(events.last().await, Event::Refused { code: Code::TakenBack, .. }));
+    world.running.await.unwrap();
+}
