@@ -196,3 +196,22 @@ fn an_asset_that_breaks_off_behind_its_head_gets_one_head_over_both_protocols() 
     world.blue.tell(|told| told.page = None);
     world.end();
 }
+
+#[test]
+fn in_a_canary_its_users_find_what_only_the_live_colour_has() {
+    let mut change = skewed();
+    change["upstreams"]["app"]["canary"] =
+        json!({ "pins": [{ "header": "X-Tester", "value": "1" }] });
+    let (blue, green, proxy) = app_with(&change);
+    proxy.ctl(["canary", "green", "--weight", "1"]).expect(0);
+    green.tell(|told| told.page = Some("/missing"));
+    let tester = [("X-Tester", "1")];
+    let mut client = proxy.http();
+    let missing = client.request("GET", "/page", &tester, b"").expect(404);
+    assert_eq!(missing.colour(), "green");
+    let found = client
+        .request("GET", "/assets/app.js", &tester, b"")
+        .expect(200);
+    assert_eq!(found.colour(), "blue");
+    assert_eq!(blue.last().target(), "/assets/app.js");
+}
