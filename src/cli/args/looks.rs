@@ -35,7 +35,7 @@ pub struct Why {
 /// `explain`.
 #[derive(Debug, clap::Args)]
 pub struct Explain {
-    /// The URL, such as https://app.example.com/cart?x=1
+    /// The URL, such as `https://app.example.com/cart?x=1`
     pub url: String,
     /// A header field, such as 'Cookie: a=b'; may be repeated
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
