@@ -74,34 +74,11 @@ pub(super) fn log_start(running: &Running) {
 pub(super) fn log_end(running: &Running, ending: Ending, event: &Event) {
     let (id, upstreams, caller) = (&running.id, running.names().join(","), running.caller);
     let generation = running.generation;
-    match event {
-        Event::Refused { code, reasons } => {
-            let reasons: Vec<&str> = reasons.iter().map(|reason| &*reason.what).collect();
-            let reasons = reasons.join("; ");
-            tracing::warn!(id, upstreams, %caller, ?code, reasons, "promotion refused");
-        }
-        Event::Warming { .. }
-        | Event::Gating { .. }
-        | Event::Switched { .. }
-        | Event::Draining { .. }
-        | Event::Drained { .. }
-        | Event::Cut { .. }
-        | Event::Reopened { .. }
-        | Event::Baking { .. }
-        | Event::Step { .. }
-        | Event::Verdict(_)
-        | Event::Reverted { .. }
-        | Event::Frozen { .. }
-        | Event::WouldSwitch { .. }
-        | Event::Guarded { .. }
-        | Event::Probe { .. }
-        | Event::Ejection { .. }
-        | Event::Ordered { .. }
-        | Event::Target(_)
-        | Event::Rolling { .. }
-        | Event::Canary { .. }
-        | Event::Reload { .. } => {
-            tracing::info!(id, upstreams, %caller, generation, ?ending, "promotion ended");
-        }
+    if let Event::Refused { code, reasons } = event {
+        let reasons: Vec<&str> = reasons.iter().map(|reason| &*reason.what).collect();
+        let reasons = reasons.join("; ");
+        tracing::warn!(id, upstreams, %caller, ?code, reasons, "promotion refused");
+    } else {
+        tracing::info!(id, upstreams, %caller, generation, ?ending, "promotion ended");
     }
 }
