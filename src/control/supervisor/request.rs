@@ -223,34 +223,42 @@ fn chosen<'a>(
     all: bool,
     snapshot: &'a Snapshot,
 ) -> Result<Vec<&'a Upstream>, Refusal> {
-    let promotable: Vec<&Upstream> = snapshot
-        .upstreams
-        .iter()
-        .filter(|upstream| upstream.live().is_some())
-        .collect();
-    match named {
-        Some(_) if all => {
-            Err(refusal::malformed("`upstreams` and `all` exclude each other".to_owned()))
-        }
-        Some([]) => Err(refusal::malformed("`upstreams` names none".to_owned())),
-        Some(names) => {
-            let mut chosen: Vec<&Upstream> = Vec::new();
-            for name in names {
-                let found = snapshot.upstream(name);
-                let upstream = found.ok_or_else(|| refusal::unknown_upstream(name, snapshot))?;
-                if upstream.live().is_none() {
-                    return Err(refusal::plain(name));
-                }
-                if !chosen.iter().any(|other| other.name == upstream.name) {
-                    chosen.push(upstream);
-                }
-            }
-            Ok(chosen)
-        }
-        None if promotable.is_empty() => Err(refusal::nothing_promotable()),
-        None if promotable.len() > 1 && !all => Err(refusal::which_one(&promotable)),
-        None => Ok(promotable),
+    if let Some(chosen) = of_these(named, all, snapshot)? {
+        let plain = chosen.iter().find(|upstream| upstream.live().is_none());
+        return plain.map_or(Ok(chosen.clone()), |plain| Err(refusal::plain(&plain.name)));
     }
+    let mut promotable: Vec<&Upstream> = snapshot.upstreams.iter().collect();
+    promotable.retain(|upstream| upstream.live().is_some());
+    match promotable.len() {
+        0 => Err(refusal::nothing_promotable()),
+        1 => Ok(promotable),
+        _ if all => Ok(promotable),
+        _ => Err(refusal::which_one(&promotable)),
+    }
+}
+
+/// The upstreams that are named, each once; `None`: none is.
+fn of_these<'a>(
+    named: Option<&[String]>,
+    all: bool,
+    snapshot: &'a Snapshot,
+) -> Result<Option<Vec<&'a Upstream>>, Refusal> {
+    let Some(names) = named else { return Ok(None) };
+    if all {
+        return Err(refusal::malformed("`upstreams` and `all` exclude each other".to_owned()));
+    }
+    if names.is_empty() {
+        return Err(refusal::malformed("`upstreams` names none".to_owned()));
+    }
+    let mut these: Vec<&Upstream> = Vec::new();
+    for name in names {
+        let found = snapshot.upstream(name);
+        let upstream = found.ok_or_else(|| refusal::unknown_upstream(name, snapshot))?;
+        if !these.iter().any(|other| other.name == upstream.name) {
+            these.push(upstream);
+        }
+    }
+    Ok(Some(these))
 }
 
 /// The upstreams a command names that concerns those without colours, too.
@@ -259,28 +267,11 @@ pub(super) fn of_any_kind<'a>(
     all: bool,
     snapshot: &'a Snapshot,
 ) -> Result<Vec<&'a Upstream>, Refusal> {
-    let known = &snapshot.upstreams;
-    match named {
-        Some(_) if all => {
-            Err(refusal::malformed("`upstreams` and `all` exclude each other".to_owned()))
-        }
-        Some([]) => Err(refusal::malformed("`upstreams` names none".to_owned())),
-        Some(names) => {
-            let mut chosen: Vec<&Upstream> = Vec::new();
-            for name in names {
-                let found = snapshot.upstream(name);
-                let upstream = found.ok_or_else(|| refusal::unknown_upstream(name, snapshot))?;
-                if !chosen.iter().any(|other| other.name == upstream.name) {
-                    chosen.push(upstream);
-                }
-            }
-            Ok(chosen)
-        }
-        None if known.len() > 1 && !all => {
-            Err(refusal::which_of(&known.iter().collect::<Vec<_>>()))
-        }
-        None => Ok(known.iter().collect()),
+    if let Some(chosen) = of_these(named, all, snapshot)? {
+        return Ok(chosen);
     }
+    let known: Vec<&Upstream> = snapshot.upstreams.iter().collect();
+    if known.len() > 1 && !all { Err(refusal::which_of(&known)) } else { Ok(known) }
 }
 
 /// The one upstream a command names that concerns those without colours, too.
