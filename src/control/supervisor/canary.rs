@@ -20,7 +20,7 @@ use crate::control::supervisor::request;
 use crate::control::supervisor::request::CanaryWay;
 use crate::control::supervisor::running::Running;
 use crate::control::supervisor::switch::changed;
-use crate::control::supervisor::switch::failed_since;
+use crate::control::supervisor::switch::is_still_good;
 use crate::control::supervisor::switch::not_durable;
 use crate::control::supervisor::targets;
 use crate::model::colour::Colour;
@@ -93,14 +93,9 @@ impl Supervisor {
     pub(super) async fn share(&mut self, running: &mut Running, weight: Share) -> Input<'static> {
         let old = self.snapshots.load();
         let begun = Instant::now();
-        running.gate_took = begun.duration_since(running.machine.plan().started);
         let gated = running.machine.plan().rounds > 0;
-        if gated {
-            let failed = failed_since(running, &old);
-            if !failed.is_empty() {
-                running.refusal = Some((Code::Gate, failed));
-                return Input::NotPublished;
-            }
+        if !is_still_good(running, &old, begun) {
+            return Input::NotPublished;
         }
         let live = live_meanwhile(running, &old);
         if !live.is_empty() {

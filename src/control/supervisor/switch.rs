@@ -42,14 +42,9 @@ impl Supervisor {
     pub(super) async fn switch(&mut self, running: &mut Running) -> Input<'static> {
         let old = self.snapshots.load();
         let begun = Instant::now();
-        running.gate_took = begun.duration_since(running.machine.plan().started);
         let gated = running.machine.plan().rounds > 0;
-        if gated {
-            let failed = failed_since(running, &old);
-            if !failed.is_empty() {
-                running.refusal = Some((Code::Gate, failed));
-                return Input::NotPublished;
-            }
+        if !is_still_good(running, &old, begun) {
+            return Input::NotPublished;
         }
         let now = SystemTime::now();
         let mut memory = self.memory.clone();
@@ -282,8 +277,21 @@ fn hold(memory: &mut Memory, name: &str, running: &Running, member: &Member, now
     }
 }
 
+/// The last look before anything changes, once the gate has opened: whether no target of the new
+/// colours has failed since. A forced promotion asks nobody.
+pub(super) fn is_still_good(running: &mut Running, old: &Snapshot, now: Instant) -> bool {
+    running.gate_took = now.duration_since(running.machine.plan().started);
+    let gated = running.machine.plan().rounds > 0;
+    let failed = if gated { failed_since(running, old) } else { Vec::new() };
+    let good = failed.is_empty();
+    if !good {
+        running.refusal = Some((Code::Gate, failed));
+    }
+    good
+}
+
 /// Targets of the new colours whose latest probe, whoever sent it, is not good.
-pub(super) fn failed_since(running: &Running, snapshot: &Snapshot) -> Vec<Reason> {
+fn failed_since(running: &Running, snapshot: &Snapshot) -> Vec<Reason> {
     let mut reasons = Vec::new();
     for (upstream, colour) in changed(running, snapshot) {
         let Some(pool) = upstream.pool(colour) else { continue };
