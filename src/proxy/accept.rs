@@ -2,15 +2,20 @@
 
 use std::cell::Cell;
 use std::cell::RefCell;
+use std::future::Future;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::time::Instant;
 use tokio::time::sleep;
 use tokio::time::timeout;
@@ -141,31 +146,47 @@ pub(crate) async fn accept(
     mut stop: oneshot::Receiver<()>,
 ) {
     let mut trouble = Trouble::default();
-    loop {
-        tokio::select! {
-            biased;
-            _ = &mut stop => break,
-            accepted = socket.accept() => match accepted {
-                Ok((stream, _)) if limits::is_reserved(&stream) => {
-                    trouble.begin(&context, &limits::out_of_files());
-                    turn_away(&worker, &context, stream, ConnectionOutcome::RefusedFiles);
+    while let Some(accepted) = next(&socket, &mut stop).await {
+        match accepted {
+            Ok((stream, _)) if limits::is_reserved(&stream) => {
+                trouble.begin(&context, &limits::out_of_files());
+                turn_away(&worker, &context, stream, ConnectionOutcome::RefusedFiles);
+            }
+            Ok((stream, peer)) => {
+                trouble.end(&context);
+                take(&worker, &context, stream, peer);
+            }
+            Err(error) => {
+                context.meters.turned_away(ConnectionOutcome::Failed);
+                // A connection that was reset while it waited concerns nobody else (accept(2)).
+                if error.kind() != io::ErrorKind::ConnectionAborted {
+                    trouble.begin(&context, &error);
+                    sleep(PAUSE).await;
                 }
-                Ok((stream, peer)) => {
-                    trouble.end(&context);
-                    take(&worker, &context, stream, peer);
-                }
-                Err(error) => {
-                    context.meters.turned_away(ConnectionOutcome::Failed);
-                    // A connection that was reset while it waited concerns nobody else (accept(2)).
-                    if error.kind() != io::ErrorKind::ConnectionAborted {
-                        trouble.begin(&context, &error);
-                        sleep(PAUSE).await;
-                    }
-                }
-            },
+            }
         }
     }
     empty(&worker, &context, socket);
+}
+
+/// The next connection, unless accepting is to stop.
+///
+/// By the listener's own poll: its future would enter a list of waiters each time.
+async fn next(
+    socket: &TcpListener,
+    stop: &mut oneshot::Receiver<()>,
+) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+    poll_fn(|cx| {
+        // Before, and not only where nobody waits: under a flood somebody always does.
+        if !matches!(stop.try_recv(), Err(TryRecvError::Empty)) {
+            return Poll::Ready(None);
+        }
+        match socket.poll_accept(cx) {
+            Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
+            Poll::Pending => Pin::new(&mut *stop).poll(cx).map(|_stopped| None),
+        }
+    })
+    .await
 }
 
 /// Connections that the kernel completed before the socket closes would be reset: serve them.
@@ -246,7 +267,8 @@ fn take(worker: &Rc<Worker>, context: &Rc<ListenerContext>, stream: TcpStream, p
         let connection = Connection::open(&worker, context, client, None, false);
         let stream = PlainStream::new(stream);
         let served = server::http1::serve(worker, connection, stream, &settings.limits, held);
-        drop(tokio::task::spawn_local(served));
+        // In a box: the runtime would move it, which is large, from place to place, and again at its end.
+        drop(tokio::task::spawn_local(Box::pin(served)));
         return;
     };
     let (limits, handshake) = (settings.limits.clone(), settings.timeouts.tls_handshake);

@@ -4,8 +4,7 @@
 use std::cell::Cell;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::hash::BuildHasher;
-use std::hash::RandomState;
+use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::rc::Weak;
@@ -22,7 +21,8 @@ use crate::proxy::share::Pot;
 use crate::proxy::share::Share;
 
 /// Locks of the per-address counts: one would be shared by every accept of the process.
-const SHARDS: usize = 64;
+const SHARDS: usize = 1 << SHARD_BITS;
+const SHARD_BITS: u32 = 6;
 
 /// How many client connections there are, in all and of each address, and what the workers have taken
 /// of the limits of requests. Touched once a connection, seldom by a request.
@@ -36,7 +36,6 @@ pub struct Admission {
     /// Requests that pauses hold.
     held: AtomicUsize,
     by_address: Box<[Mutex<HashMap<IpAddr, OfAddress>>]>,
-    hasher: RandomState,
 }
 
 #[derive(Debug, Default)]
@@ -73,7 +72,6 @@ impl Admission {
             requests: Arc::default(),
             held: AtomicUsize::new(0),
             by_address: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            hasher: RandomState::new(),
         }
     }
 
@@ -104,10 +102,7 @@ impl Admission {
     ) -> Result<Admitted, ConnectionOutcome> {
         // Count first: what is over the limit is given back by the drop of `admitted`.
         let before = self.all.fetch_add(1, Ordering::AcqRel);
-        let of_address = self.change(address, |count| {
-            *count += 1;
-            *count
-        });
+        let of_address = self.begin(address);
         let admitted = Admitted { admission: Arc::clone(self), address };
         if before >= limits.connections.min(self.ceiling) {
             return Err(ConnectionOutcome::RefusedLimit);
@@ -128,13 +123,25 @@ impl Admission {
         }
     }
 
-    fn change(&self, address: IpAddr, change: impl FnOnce(&mut usize) -> usize) -> usize {
+    /// Counts one more connection of an address; how many there are.
+    fn begin(&self, address: IpAddr) -> usize {
         let Some(mut counts) = self.shard(address) else { return 0 };
-        let left = change(&mut counts.entry(address).or_default().connections);
-        if left == 0 {
-            counts.remove(&address);
+        let count = &mut counts.entry(address).or_default().connections;
+        *count += 1;
+        *count
+    }
+
+    /// Counts one less. An address that has none left is forgotten.
+    fn end(&self, address: IpAddr) {
+        let Some(mut counts) = self.shard(address) else { return };
+        if let Entry::Occupied(mut of) = counts.entry(address) {
+            let left = of.get().connections.saturating_sub(1);
+            if left == 0 {
+                of.remove();
+            } else {
+                of.get_mut().connections = left;
+            }
         }
-        left
     }
 
     fn requests_of(&self, address: IpAddr) -> Arc<Pot> {
@@ -144,20 +151,30 @@ impl Admission {
     }
 
     fn shard(&self, address: IpAddr) -> Option<MutexGuard<'_, HashMap<IpAddr, OfAddress>>> {
-        let shards = u64::try_from(self.by_address.len()).unwrap_or(1);
-        let at = usize::try_from(self.hasher.hash_one(address) % shards).unwrap_or(0);
-        let shard = self.by_address.get(at)?;
+        let shard = self.by_address.get(shard_of(address))?;
         Some(shard.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// Which shard counts an address, by Fibonacci hashing. Whoever chooses addresses so that they all come
+/// to one makes workers wait for each other's few instructions, and no table slow: within a shard the
+/// hash is a keyed one.
+fn shard_of(address: IpAddr) -> usize {
+    let bits = match address {
+        IpAddr::V4(address) => u64::from(address.to_bits()),
+        IpAddr::V6(address) => {
+            let [high, low] = [address.to_bits() >> 64, address.to_bits() & u128::from(u64::MAX)];
+            u64::try_from(high ^ low).unwrap_or_default()
+        }
+    };
+    usize::try_from(bits.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (u64::BITS - SHARD_BITS))
+        .unwrap_or_default()
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
         self.admission.all.fetch_sub(1, Ordering::AcqRel);
-        self.admission.change(self.address, |count| {
-            *count = count.saturating_sub(1);
-            *count
-        });
+        self.admission.end(self.address);
     }
 }
 
@@ -165,16 +182,16 @@ impl Shares {
     /// The share of an address that has been let in: one for all of its connections to this worker.
     pub(crate) fn of(&self, address: IpAddr, admission: &Admission) -> Rc<Share> {
         let mut shares = self.by_address.borrow_mut();
-        if let Some(known) = shares.get(&address).and_then(Weak::upgrade) {
-            return known;
-        }
         if shares.len() >= self.sweep_at.get() {
             shares.retain(|_, share| share.strong_count() > 0);
             self.sweep_at.set(2 * shares.len() + SHARDS);
         }
-        let share = Rc::new(Share::new(admission.requests_of(address), admission.workers));
-        shares.insert(address, Rc::downgrade(&share));
-        share
+        let known = shares.entry(address).or_default();
+        known.upgrade().unwrap_or_else(|| {
+            let share = Rc::new(Share::new(admission.requests_of(address), admission.workers));
+            *known = Rc::downgrade(&share);
+            share
+        })
     }
 
     /// The limits may have changed: what this worker has at hand of old ones would be missed by others.

@@ -1,6 +1,13 @@
 //! What the proxy knows about a client connection, as lines made once a connection.
 
+use std::fmt::Write;
 use std::net::IpAddr;
+
+/// How the lines begin; the address follows.
+const BEGIN: &str = "X-Forwarded-For: ";
+
+/// How an element of `Forwarded` that ends one line and begins another is begun.
+const FORWARDED: &str = "\r\nForwarded: ";
 
 /// A client connection.
 #[derive(Debug, Clone)]
@@ -11,49 +18,126 @@ pub struct ClientFacts {
     pub trusted: bool,
     /// `https` or `http`.
     pub scheme: &'static str,
-    /// The address as text.
-    pub(super) text: Box<str>,
-    /// The port it came to, as text.
-    pub(super) port: Box<str>,
+    /// The port it came to.
+    pub(super) port: u16,
     /// All `X-` lines that do not depend on the request, and the name of the one that does.
     pub(super) lines: Box<str>,
-    /// The start of an element of `Forwarded`, up to the host.
-    pub(super) element: Box<str>,
+    /// How long the address is as text.
+    length: usize,
     /// The end of a line, and the start of a line `Forwarded`, up to the host.
     pub(super) forwarded: Box<str>,
 }
 
 impl ClientFacts {
-    /// The address as text.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
     /// A client at `address`, connected to `port` of this machine.
+    // Put together by hand: with `format!` this was a fifth of all that a new connection costs.
     #[must_use]
     pub fn new(address: IpAddr, port: u16, tls: bool, trusted: bool) -> Self {
         let address = address.to_canonical();
         let scheme = if tls { "https" } else { "http" };
-        let text = address.to_string();
-        let lines = format!(
-            "X-Forwarded-For: {text}\r\nX-Real-IP: {text}\r\nX-Forwarded-Proto: {scheme}\r\n\
-             X-Forwarded-Port: {port}\r\nX-Forwarded-Host: "
-        );
+        let text = address_text(address);
+        let mut port_text = String::with_capacity(5);
+        push_number(&mut port_text, port);
+        let lines = [
+            BEGIN,
+            &text,
+            "\r\nX-Real-IP: ",
+            &text,
+            "\r\nX-Forwarded-Proto: ",
+            scheme,
+            "\r\nX-Forwarded-Port: ",
+            &port_text,
+            "\r\nX-Forwarded-Host: ",
+        ];
         // Values that are not plain tokens must be quoted (RFC 7239 §4, §6).
-        let element = match address {
-            IpAddr::V4(_) => format!("for={text}"),
-            IpAddr::V6(_) => format!("for=\"[{text}]\""),
+        let (before, after) = match address {
+            IpAddr::V4(_) => ("for=", ""),
+            IpAddr::V6(_) => ("for=\"[", "]\""),
         };
         Self {
             address,
             trusted,
             scheme,
-            text: text.into(),
-            port: port.to_string().into(),
-            lines: lines.into(),
-            forwarded: format!("\r\nForwarded: {element}").into(),
-            element: element.into(),
+            port,
+            length: text.len(),
+            lines: lines.concat().into(),
+            forwarded: [FORWARDED, before, &text, after].concat().into(),
         }
+    }
+
+    /// The address as text.
+    #[inline]
+    #[must_use]
+    pub fn text(&self) -> &str {
+        let range = BEGIN.len()..BEGIN.len() + self.length;
+        self.lines.get(range).unwrap_or_default()
+    }
+
+    /// The start of an element of `Forwarded`, up to the host.
+    pub(super) fn element(&self) -> &str {
+        self.forwarded.strip_prefix(FORWARDED).unwrap_or_default()
+    }
+}
+
+fn address_text(address: IpAddr) -> String {
+    // As long as an address of either kind can be.
+    let mut text = String::with_capacity(39);
+    match address {
+        IpAddr::V4(address) => {
+            for (at, octet) in address.octets().into_iter().enumerate() {
+                if at > 0 {
+                    text.push('.');
+                }
+                push_number(&mut text, octet.into());
+            }
+        }
+        // A String takes everything.
+        IpAddr::V6(address) => drop(write!(text, "{address}")),
+    }
+    text
+}
+
+fn push_number(text: &mut String, number: u16) {
+    if number >= 10 {
+        push_number(text, number / 10);
+    }
+    text.extend(char::from_digit(u32::from(number % 10), 10));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_ports_are_written_as_everybody_writes_them() {
+        for (address, port) in [
+            ("192.0.2.7", 80),
+            ("0.0.0.0", 0),
+            ("255.255.255.255", 65_535),
+            ("10.100.9.99", 8443),
+            ("2001:db8::1:0:0:1", 443),
+            ("::", 1000),
+            ("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 10),
+        ] {
+            let facts = ClientFacts::new(address.parse().unwrap(), port, true, false);
+            assert_eq!(facts.text(), address);
+            let expected = format!(
+                "X-Forwarded-For: {address}\r\nX-Real-IP: {address}\r\nX-Forwarded-Proto: https\r\n\
+                 X-Forwarded-Port: {port}\r\nX-Forwarded-Host: "
+            );
+            assert_eq!(&*facts.lines, expected);
+            let element = if address.contains(':') {
+                format!("for=\"[{address}]\"")
+            } else {
+                format!("for={address}")
+            };
+            assert_eq!(facts.element(), element);
+        }
+    }
+
+    #[test]
+    fn an_address_that_a_dual_stack_socket_shows_is_an_ipv4_one() {
+        let facts = ClientFacts::new("::ffff:192.0.2.7".parse().unwrap(), 80, false, false);
+        assert_eq!((facts.text(), facts.element()), ("192.0.2.7", "for=192.0.2.7"));
     }
 }

@@ -47,7 +47,7 @@ pub(super) fn extend<'f>(
     out.extend_from_slice(b"X-Forwarded-For: ");
     let start = out.len();
     chain(out, Known::XForwardedFor, passing.clone());
-    out.extend_from_slice(client.text.as_bytes());
+    out.extend_from_slice(client.text().as_bytes());
     let end = out.len();
     out.extend_from_slice(b"\r\n");
     if !claimed.real_ip {
@@ -60,9 +60,10 @@ pub(super) fn extend<'f>(
         out.extend_from_within(start..start + length);
         out.extend_from_slice(b"\r\n");
     }
+    let port = client.port.to_string();
     for (is_claimed, name, value) in [
         (claimed.proto, "X-Forwarded-Proto", client.scheme.as_bytes()),
-        (claimed.port, "X-Forwarded-Port", client.port.as_bytes()),
+        (claimed.port, "X-Forwarded-Port", port.as_bytes()),
         (claimed.host, "X-Forwarded-Host", host),
     ] {
         if !is_claimed {
@@ -93,7 +94,7 @@ fn is_readable(value: &[u8]) -> bool {
 /// Writes one element of `Forwarded`. Values that are not plain tokens must be quoted
 /// (RFC 7239 §4).
 fn element(out: &mut Vec<u8>, client: &ClientFacts, host: &[u8]) {
-    out.extend_from_slice(client.element.as_bytes());
+    out.extend_from_slice(client.element().as_bytes());
     name_host(out, host);
     out.extend_from_slice(b";proto=");
     out.extend_from_slice(client.scheme.as_bytes());
