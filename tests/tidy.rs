@@ -29,6 +29,7 @@ const DOORWAYS: &[(&str, &[&str])] = &[
     ("prometheus", &["src/observe/metrics/exposition.rs"]),
     ("hmac", &["src/model/signed.rs"]),
     ("data_encoding", &["src/model/signed.rs"]),
+    ("wide", &["src/http1/scan.rs"]),
 ];
 
 /// The only file that may replace the snapshot.
