@@ -66,9 +66,7 @@ impl Wanted {
     #[inline(always)]
     fn in_sixteen(self, chunk: &[u8; 16]) -> Option<usize> {
         let bytes = u8x16::new(*chunk);
-        let [one, other] = self
-            .others
-            .map(|byte| bytes.simd_eq(u8x16::splat(byte)));
+        let [one, other] = self.others.map(|byte| bytes.simd_eq(u8x16::splat(byte)));
         let mut found = one | other;
         if let Some(bound) = self.up_to {
             found |= bytes.min(u8x16::splat(bound)).simd_eq(bytes);

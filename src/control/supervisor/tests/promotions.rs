@@ -249,7 +249,8 @@ async fn a_requester_that_goes_away_after_the_switch_changes_nothing() {
 async fn a_state_that_cannot_be_made_durable_refuses_the_switch() {
     let (blue, green) = (Origin::start(200).await, Origin::start(200).await);
     let world = World::with(json!({ "app": upstream(&[&blue], &[&green]) })).await;
-    std::fs::remove_dir_all(world.dir.path().join("state")).unwrap();
+    // At once, whatever is being written there at this moment.
+    std::fs::rename(world.dir.path().join("state"), world.dir.path().join("gone")).unwrap();
     let mut events = world.promote("green").await;
     let last = events.last().await;
     assert!(matches!(last, Event::Refused { code: Code::NotDurable, .. }), "{last:?}");
