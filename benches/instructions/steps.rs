@@ -2,6 +2,7 @@
 //! nothing: `count.py` runs it and reads the counts of the functions in `step`.
 
 use std::hint::black_box;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,10 @@ use proxyd::observe::access::AccessLog;
 use proxyd::observe::access::Entry;
 use proxyd::observe::access::Fixed;
 use proxyd::observe::metrics::Metrics;
+use proxyd::proxy::clock::Clock;
+use proxyd::proxy::clock::Watch;
+use proxyd::proxy::clock::Watched;
+use tokio::time::Instant;
 
 /// How often each step is done: enough that what happens once in many (a buffer that is handed over)
 /// counts with its share.
@@ -61,6 +66,7 @@ Connection: keep-alive\r\n\r\n";
 /// Each step once, in a function that stays one.
 mod step {
     use std::hint::black_box;
+    use std::rc::Rc;
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -80,7 +86,11 @@ mod step {
     use proxyd::observe::access::Entry;
     use proxyd::observe::metrics::PoolMeters;
     use proxyd::proxy::balance;
+    use proxyd::proxy::clock::Clock;
     use proxyd::sync::lease::Lease;
+    use tokio::time::Instant;
+
+    use super::Resting;
 
     #[inline(never)]
     pub(super) fn parse_request(bytes: &[u8], fields: &mut Fields, limits: &HeadLimits) -> bool {
@@ -146,12 +156,23 @@ mod step {
     pub(super) fn log_a_line(writer: &AccessWriter, entry: &Entry<'_>) {
         writer.write(entry);
     }
+
+    #[inline(never)]
+    pub(super) fn begin_and_end_a_watch(clock: &Rc<Clock>, until: Instant) {
+        drop(black_box(clock.watch(|watch| Resting { until, _watch: watch })));
+    }
+
+    #[inline(never)]
+    pub(super) fn tick_over_10_000_that_rest(clock: &Clock, now: Instant) {
+        clock.tick(now, false);
+    }
 }
 
 fn main() -> std::io::Result<()> {
     heads();
     routes();
     counts();
+    deadlines();
     log()
 }
 
@@ -227,6 +248,41 @@ fn counts() {
         black_box(step::pick_a_target(black_box(&pool)));
         step::count_and_time_an_answer(&meters, black_box(Duration::from_micros(8700)));
     }
+}
+
+/// Rests until then.
+struct Resting {
+    until: Instant,
+    _watch: Watch,
+}
+
+impl Watched for Resting {
+    fn tick(&self, _now: Instant) -> Option<Instant> {
+        Some(self.until)
+    }
+}
+
+/// What has a deadline, beside ten thousand idle connections whose time comes within the next minutes,
+/// but not yet.
+fn deadlines() {
+    const TICK: Duration = Duration::from_millis(100);
+    let clock = Rc::new(Clock::default());
+    let mut now = Instant::now();
+    let beyond = now + TICK * (TIMES as u32 + 1);
+    let resting: Vec<_> = (0..10_000)
+        .map(|at| beyond + Duration::from_millis(at * 10))
+        .map(|until| clock.watch(|watch| Resting { until, _watch: watch }))
+        .collect();
+    // They are new to the first.
+    clock.tick(now, false);
+    for _ in 0..TIMES {
+        step::begin_and_end_a_watch(&clock, black_box(beyond));
+    }
+    for _ in 0..TIMES {
+        now += TICK;
+        step::tick_over_10_000_that_rest(&clock, black_box(now));
+    }
+    drop(resting);
 }
 
 fn log() -> std::io::Result<()> {

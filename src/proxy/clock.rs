@@ -1,5 +1,7 @@
 //! One worker's coarse clock. Instead of a timer for each request and connection, every one of them
-//! writes its deadline into a cell, and one tick looks at all of them.
+//! says until when it rests, and one tick looks at what is due ([`wheel`]).
+
+mod wheel;
 
 use std::cell::Cell;
 use std::cell::RefCell;
@@ -9,43 +11,37 @@ use std::time::Duration;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
-use slab::Slab;
 use tokio::time::Instant;
+
+use crate::proxy::clock::wheel::Wheel;
 
 /// How often deadlines are looked at: they pass at most this late.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 
 /// Something with a deadline.
-pub(crate) trait Watched {
+pub trait Watched {
     /// Called at a tick. Returns until when no tick need look at it, unless it is
     /// [roused](Watch::rouse); `None`: the next one must.
     fn tick(&self, now: Instant) -> Option<Instant>;
 }
 
 /// Everything on this worker that has a deadline.
-pub(crate) struct Clock {
-    watched: RefCell<Slab<Entry>>,
+pub struct Clock {
+    wheel: RefCell<Wheel>,
     /// The last tick, by both clocks: the wall clock's as the time since 1970.
     last: Cell<(Instant, Duration)>,
 }
 
-/// What a tick sees of the many that rest: a glance at a row of these, and not at each of them in its
-/// own corner of the memory.
-struct Entry {
-    watched: Weak<dyn Watched>,
-    rests_until: Option<Instant>,
-}
-
 /// Ends the watch when dropped.
-pub(crate) struct Watch {
+pub struct Watch {
     clock: Rc<Clock>,
     key: usize,
 }
 
 impl Default for Clock {
     fn default() -> Self {
-        let last = Cell::new((Instant::now(), since_1970()));
-        Self { watched: RefCell::default(), last }
+        let now = Instant::now();
+        Self { wheel: RefCell::new(Wheel::new(now)), last: Cell::new((now, since_1970())) }
     }
 }
 
@@ -58,14 +54,9 @@ fn since_1970() -> Duration {
 
 impl Clock {
     /// Watches what `make` makes until the [`Watch`] it is given drops.
-    pub(crate) fn watch<T: Watched + 'static>(
-        self: &Rc<Self>,
-        make: impl FnOnce(Watch) -> T,
-    ) -> Rc<T> {
+    pub fn watch<T: Watched + 'static>(self: &Rc<Self>, make: impl FnOnce(Watch) -> T) -> Rc<T> {
         Rc::new_cyclic(|weak: &Weak<T>| {
-            let watched: Weak<dyn Watched> = weak.clone();
-            let entry = Entry { watched, rests_until: None };
-            let key = self.watched.borrow_mut().insert(entry);
+            let key = self.wheel.borrow_mut().insert(weak.clone());
             make(Watch { clock: Rc::clone(self), key })
         })
     }
@@ -97,49 +88,38 @@ impl Clock {
 
     /// How many are watched.
     pub(crate) fn len(&self) -> usize {
-        self.watched.borrow().len()
+        self.wheel.borrow().len()
     }
 
     /// Looks at the deadlines: at those of all, or only of what does not rest.
-    pub(crate) fn tick(&self, now: Instant, all: bool) {
+    pub fn tick(&self, now: Instant, all: bool) {
         self.last.set((now, since_1970()));
-        let is_due = |entry: &Entry| all || entry.rests_until.is_none_or(|until| until <= now);
-        // Collected first: a tick may end what it looks at, which changes the slab.
-        let due: Vec<(usize, Weak<dyn Watched>)> = self
-            .watched
-            .borrow()
-            .iter()
-            .filter(|(_, entry)| is_due(entry))
-            .map(|(key, entry)| (key, Weak::clone(&entry.watched)))
-            .collect();
-        for (key, watched) in due {
-            let Some(rests_until) = watched.upgrade().map(|watched| watched.tick(now)) else {
-                continue;
-            };
-            if let Some(entry) = self.watched.borrow_mut().get_mut(key)
-                && entry.watched.ptr_eq(&watched)
-            {
-                entry.rests_until = rests_until;
-            }
+        // Taken first: a look may end what it looks at, or another, or begin a watch.
+        let due = self.wheel.borrow_mut().take_due(now, all);
+        for key in &due {
+            let watched = self.wheel.borrow().due(*key).and_then(Weak::upgrade);
+            let rests_until = watched.and_then(|watched| watched.tick(now));
+            self.wheel.borrow_mut().put_back(*key, rests_until);
         }
+        self.wheel.borrow_mut().give_back(due);
     }
 }
 
 impl Watch {
     /// The next tick must look at it: it has another deadline than it rests until.
     pub(crate) fn rouse(&self) {
-        if let Some(entry) = self.clock.watched.borrow_mut().get_mut(self.key) {
-            entry.rests_until = None;
-        }
+        self.clock.wheel.borrow_mut().rouse(self.key);
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.clock.watched.borrow_mut().try_remove(self.key);
+        self.clock.wheel.borrow_mut().remove(self.key);
     }
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests {
     use super::*;

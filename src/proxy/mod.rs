@@ -16,7 +16,8 @@ mod buffers;
 mod call;
 mod choose;
 mod client;
-mod clock;
+#[doc(hidden)]
+pub mod clock;
 mod connection;
 mod downstream;
 mod events;

@@ -341,6 +341,17 @@ mod tests {
     }
 
     #[test]
+    fn as_many_lines_as_are_counted_pass_at_once_and_those_behind_them_are_looked_at() {
+        let text = "x: 1\r\n".repeat(70) + "\r\n";
+        let mut room = Fields::new();
+        let fields = FieldLines::read(text.as_bytes(), 0, &mut room, 100, |_, _| true);
+        let mut fields = fields.unwrap();
+        assert_eq!(fields.take_passing(), Some((0, 64 * 6)));
+        assert_eq!((fields.len(), fields.take_passing()), (6, None));
+        assert_eq!(fields.nth(5).map(|line| line.value), Some(&b"1"[..]));
+    }
+
+    #[test]
     fn only_a_line_with_one_space_and_a_value_is_copied_as_it_is() {
         let is_clean = |line: &str| {
             let text = format!("{line}\r\n\r\n");

@@ -137,4 +137,6 @@ fn number(out: &mut Vec<u8>, number: u64) {
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod received;
+#[cfg(test)]
 mod tests;

@@ -4,11 +4,6 @@ use std::net::IpAddr;
 
 use super::*;
 use crate::http1::framing::Framing;
-use crate::http1::head;
-use crate::http1::head::Authority;
-use crate::http1::head::Fields;
-use crate::http1::head::HeadLimits;
-use crate::http1::head::Parsed;
 
 const HOST: (&str, &str) = ("Host", "ignored.test");
 
@@ -374,27 +369,4 @@ fn an_answer_says_what_becomes_of_the_connection() {
 fn fields_of_one_connection_are_known() {
     assert!(is_hop_by_hop(b"Keep-Alive") && is_hop_by_hop(b"connection"));
     assert!(!is_hop_by_hop(b"Trailer"));
-}
-
-#[test]
-fn a_received_head_is_copied_as_it_came_and_the_marks_still_say_where() {
-    let limits = HeadLimits { bytes: 4096, fields: 9, target: 99 };
-    let received =
-        "GET /a HTTP/1.1\r\nHost: a.test\r\nReferer: r\r\nUser-Agent: u\r\nReferer: s\r\n\r\n";
-    let mut room = Fields::new();
-    let read = head::request(received.as_bytes(), &mut room, &limits);
-    let Ok(Parsed::Whole(head)) = read else { panic!("{read:?}") };
-    let Authority::One(host) = head.authority else { panic!("{head:?}") };
-    let client = client(false);
-    let id = b"0123456789abcdef0123456789abcdef";
-    let (method, target, host) = (head.method, head.target, host.as_bytes());
-    let onward = Onward { method, target, host, request_id: id, ..onward(&client) };
-    let mut out = b"before".to_vec();
-    let marks = request(&mut out, &onward, &head);
-    let copied = received.strip_suffix("\r\n").unwrap();
-    assert!(out.starts_with(format!("before{copied}X-Request-ID: ").as_bytes()));
-    let of = |span: Span| std::str::from_utf8(span.of(&out)).unwrap();
-    assert_eq!((of(marks.method), of(marks.target), of(marks.host)), ("GET", "/a", "a.test"));
-    assert_eq!((marks.referer.map(of), marks.user_agent.map(of)), (Some("r"), Some("u")));
-    assert_eq!(marks.request_id.of(&out), id);
 }

@@ -28,6 +28,7 @@ fn a_head_is_read_whole_and_as_it_came() {
     let text = "HTTP/1.1 200 Fine, thanks\r\nServer: x\r\ncontent-LENGTH: 5\r\n\r\n12345";
     let read = seen(text, |head| {
         assert_eq!(head.length, text.len() - 5);
+        assert_eq!(head.bytes(), &text.as_bytes()[..head.length]);
         assert_eq!((head.status, head.reason), (200, &b"Fine, thanks"[..]));
         assert_eq!(head.version, Version::Http11);
         assert_eq!(head.body, Framing::Length(5));
