@@ -1,6 +1,7 @@
 //! What the tests are written with: targets that misbehave on command, a `proxyd` that is cleaned
 //! up and audited at the end of each test, and clients that show the bytes.
 
+pub mod address;
 pub mod certs;
 pub mod client;
 pub mod config;
