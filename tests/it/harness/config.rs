@@ -17,7 +17,8 @@ pub const PLAIN_PORT: u16 = 8080;
 pub const TLS_PORT: u16 = 8443;
 pub const ADMIN_PORT: u16 = 9090;
 
-/// Quick defaults: a plain and a TLS listener, one upstream `app`, probes every 50 ms.
+/// Quick defaults: a plain and a TLS listener, one upstream `app`, probes every 50 ms. A gate has time
+/// enough for good news on a machine under load; a test that awaits a refusal gives it less.
 pub fn defaults(folder: &Path, address: &str) -> Value {
     let files = certs::issue(folder, "app", &[HOST, "localhost"]);
     json!({
@@ -34,7 +35,7 @@ pub fn defaults(folder: &Path, address: &str) -> Value {
                 "health": {
                     "path": "/health", "interval": "50ms", "timeout": "500ms", "rise": 1, "fall": 3,
                 },
-                "promotion": { "gate_timeout": "1s", "drain_timeout": "10s", "close_jitter": "1ms" },
+                "promotion": { "gate_timeout": "10s", "drain_timeout": "10s", "close_jitter": "1ms" },
             },
         },
         "timeouts": { "shutdown": "3s" },
