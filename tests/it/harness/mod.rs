@@ -11,6 +11,7 @@ pub mod h2;
 pub mod hello;
 pub mod hpack;
 pub mod http;
+pub mod kernel;
 pub mod link;
 pub mod load;
 pub mod memory;
