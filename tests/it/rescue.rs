@@ -24,8 +24,9 @@ use crate::harness::h2::H2;
 use crate::harness::http::Answer;
 use crate::harness::pages;
 
+/// Rescue, by a colour that is warm as long as a test may take.
 fn on() -> Value {
-    json!({ "upstreams": { "app": { "promotion": { "rescue": "on" } } } })
+    json!({ "upstreams": { "app": { "promotion": { "rescue": "on", "drain_timeout": "2m" } } } })
 }
 
 /// A request that waits on blue, and so keeps it warm after the switch.

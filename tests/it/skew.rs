@@ -16,8 +16,11 @@ use crate::harness::eventually;
 use crate::harness::http::Answer;
 use crate::harness::pages;
 
+/// Skew, with a colour that is warm as long as a test may take.
 fn skewed() -> Value {
-    json!({ "upstreams": { "app": { "skew": { "paths": ["/assets/*", "*.js"] } } } })
+    json!({ "upstreams": { "app": {
+        "skew": { "paths": ["/assets/*", "*.js"] }, "promotion": { "drain_timeout": "2m" },
+    } } })
 }
 
 /// Blue served until now and is warm, green is live and has nothing.
@@ -207,7 +210,7 @@ fn asset(proxy: &Proxy, target: &'static str) -> JoinHandle<Answer> {
 #[test]
 fn who_waits_with_a_404_at_hand_is_cut_with_the_colour_that_gave_it() {
     let mut change = skewed();
-    change["upstreams"]["app"]["promotion"] = json!({ "hold": "1m" });
+    change["upstreams"]["app"]["promotion"] = json!({ "hold": "1m", "drain_timeout": "2m" });
     let (blue, green, proxy) = app_with(&change);
     proxy.promote("green");
     green.tell(|told| told.page = Some("/missing"));
