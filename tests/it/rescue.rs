@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use serde_json::Value;
 use serde_json::json;
@@ -32,6 +33,7 @@ fn on() -> Value {
 /// A request that waits on blue, and so keeps it warm after the switch.
 fn keep_warm(proxy: &Proxy, blue: &Origin) -> JoinHandle<u16> {
     let mut client = proxy.http();
+    client.wire.patience(Duration::from_secs(120));
     let waits = thread::spawn(move || client.get("/hold").status);
     blue.wait_until_held(1);
     waits

@@ -3,6 +3,7 @@
 
 use std::thread;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use serde_json::Value;
 use serde_json::json;
@@ -36,6 +37,7 @@ impl World {
     fn new(change: &Value) -> Self {
         let (blue, green, proxy) = app_with(change);
         let mut client = proxy.http();
+        client.wire.patience(Duration::from_secs(120));
         let waits = thread::spawn(move || client.get("/hold").status);
         blue.wait_until_held(1);
         let mut promote = proxy.ctl_start(["promote", "green", "--json"]);
