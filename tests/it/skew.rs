@@ -263,23 +263,6 @@ fn when_the_colour_that_is_asked_a_favour_is_cut_the_404_at_hand_is_the_answer()
 }
 
 #[test]
-fn no_connection_is_kept_to_a_target_that_began_to_drain_while_its_404_waited() {
-    let world = World::new(&skewed());
-    world.blue.tell(|told| told.page = Some("/hold"));
-    let asked = asset(&world.proxy, "/assets/app.js");
-    world.blue.wait_until_held(2);
-    let target = world.green.address.to_string();
-    world
-        .proxy
-        .ctl(["target", "drain", "app", &target, "--force"])
-        .expect(0);
-    world.blue.release();
-    assert_eq!(asked.join().unwrap().expect(200).colour(), "blue");
-    eventually("the connection is closed", || world.green.connections() == 0);
-    world.end();
-}
-
-#[test]
 fn in_a_canary_others_find_what_only_the_new_colour_has() {
     let (blue, green, proxy) = app_with(&skewed());
     proxy.ctl(["canary", "green", "--weight", "0.1"]).expect(0);
