@@ -124,10 +124,33 @@ def play(connection, case, key):
             if part == "end":
                 connection.shutdown(socket.SHUT_WR)
             else:
-                # A segment of its own, which the other side has time to look at.
+                # A segment of its own, which the other side has time to look at; and where what is
+                # read together decides what an answer becomes, has looked at.
                 time.sleep(0.015)
+                if key == "say":
+                    wait_until_read(connection)
     except OSError:
         pass
+
+
+def wait_until_read(connection):
+    """Until the other side has taken what was sent: the kernel knows. One that takes nothing is not
+    waited for."""
+    own, other = named(connection.getsockname()), named(connection.getpeername())
+    until = time.monotonic() + 1
+    while time.monotonic() < until:
+        with open("/proc/net/tcp", encoding="ascii") as table:
+            _, _, row = table.read().partition(f": {other} {own} ")
+        # Behind the addresses come the state and both queues.
+        if not row or row.split(" ")[1].endswith(":00000000"):
+            return
+        time.sleep(0.005)
+
+
+def named(address):
+    """An address as the kernel's table names it: a number in the machine's own order, and a port."""
+    (number,) = struct.unpack("=I", socket.inet_aton(address[0]))
+    return f"{number:08X}:{address[1]:04X}"
 
 
 def send(connection, data, byte_by_byte):

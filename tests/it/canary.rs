@@ -39,7 +39,7 @@ fn it_passes_its_gate_first_and_who_does_not_gets_nobody() {
     let (_blue, green, proxy) = app();
     green.health(Health::Status(503));
     let refused = proxy
-        .ctl(["canary", "green", "--weight", "50", "--json"])
+        .ctl(["canary", "green", "--weight", "50", "--gate-timeout", "1s", "--json"])
         .expect(1);
     let last = refused.last_event();
     assert_eq!((&last["event"], &last["code"]), (&json!("refused"), &json!("gate")));
@@ -303,7 +303,7 @@ fn several_upstreams_begin_behind_one_gate_and_end_together() {
     proxy.ctl(["canary", "green", "--weight", "5"]).expect(2);
     other_green.health(Health::Status(503));
     proxy
-        .ctl(["canary", "green", "--weight", "5", "--all"])
+        .ctl(["canary", "green", "--weight", "5", "--all", "--gate-timeout", "1s"])
         .expect(1);
     other_green.health(Health::Status(200));
     let before = proxy.generation();

@@ -99,7 +99,7 @@ fn quiet_says_no_more_than_the_receipt_and_why_when_it_is_refused() {
     assert!(output.stdout.lines().count() <= 1, "the receipt at most: {}", output.stdout);
     blue.health(Health::Status(503));
     let output = proxy
-        .ctl(["--quiet", "rollback", "--gate-timeout", "200ms"])
+        .ctl(["--quiet", "rollback", "--gate-timeout", "1s"])
         .expect(1);
     assert!(output.stderr.contains("503"), "{output:?}");
 }
@@ -109,7 +109,7 @@ fn a_refusal_is_one_line_that_says_what_which_why() {
     let (_blue, green, proxy) = app();
     green.health(Health::Status(503));
     let output = proxy
-        .ctl(["promote", "green", "--gate-timeout", "300ms"])
+        .ctl(["promote", "green", "--gate-timeout", "1s"])
         .expect(1);
     let line = format!("proxyctl: app: green refused: {} answered 503", green.address);
     assert!(output.stderr.contains(&line), "{line:?} in {}", output.stderr);
@@ -119,7 +119,7 @@ fn a_refusal_is_one_line_that_says_what_which_why() {
 fn a_refusal_as_json_is_an_event() {
     let (_blue, green, proxy) = app();
     green.health(Health::Status(503));
-    let arguments = ["promote", "green", "--gate-timeout", "300ms", "--json"];
+    let arguments = ["promote", "green", "--gate-timeout", "1s", "--json"];
     let last = proxy.ctl(arguments).expect(1).last_event();
     assert_eq!(last["event"], "refused");
     assert_eq!(last["code"], "gate");

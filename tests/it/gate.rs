@@ -23,7 +23,7 @@ fn refused(sick: impl FnOnce(&Origin), why: &[&str]) {
     let generation = proxy.generation();
     sick(&bad);
     let output = proxy
-        .ctl(["promote", "green", "--gate-timeout", "700ms"])
+        .ctl(["promote", "green", "--gate-timeout", "1s"])
         .expect(1);
     assert!(output.stderr.contains(&bad.address.to_string()), "{}", output.stderr);
     let found = why.iter().any(|word| output.stderr.contains(word));
@@ -85,7 +85,7 @@ fn a_target_that_redirects_is_named_with_a_hint() {
     let (_blue, green, proxy) = app();
     green.health(Health::Status(302));
     let output = proxy
-        .ctl(["promote", "green", "--gate-timeout", "300ms"])
+        .ctl(["promote", "green", "--gate-timeout", "1s"])
         .expect(1);
     assert!(output.stderr.contains("hint:"), "{}", output.stderr);
     let followed = green.requests();
@@ -121,7 +121,7 @@ fn nothing_cached_decides() {
     eventually("green was probed", || healthy() == json!(true));
     green.health(Health::Status(503));
     proxy
-        .ctl(["promote", "green", "--gate-timeout", "300ms"])
+        .ctl(["promote", "green", "--gate-timeout", "1s"])
         .expect(1);
     assert_eq!(proxy.live(), "blue");
 }
@@ -158,7 +158,7 @@ fn an_old_process_on_the_same_port_does_not_pass() {
         .green(&[&new, &old])
         .with(&header)
         .start();
-    let output = proxy.ctl(["promote", "green", "--build", "b2", "--gate-timeout", "300ms"]);
+    let output = proxy.ctl(["promote", "green", "--build", "b2", "--gate-timeout", "1s"]);
     let output = output.expect(1);
     assert!(output.stderr.contains("b1"), "{}", output.stderr);
     assert_eq!(proxy.live(), "blue");
@@ -173,7 +173,7 @@ fn what_counts_as_good_is_configurable() {
     blue.health(Health::Status(204));
     green.health(Health::Status(200));
     proxy
-        .ctl(["promote", "green", "--gate-timeout", "300ms"])
+        .ctl(["promote", "green", "--gate-timeout", "1s"])
         .expect(1);
     green.health(Health::Status(204));
     proxy.ctl(["promote", "green"]).expect(0);
@@ -193,7 +193,7 @@ fn a_dry_run_says_what_would_happen_and_changes_nothing() {
     assert_eq!(last["in_flight"], 1, "{last}");
     green.health(Health::Status(503));
     proxy
-        .ctl(["promote", "green", "--dry-run", "--gate-timeout", "300ms"])
+        .ctl(["promote", "green", "--dry-run", "--gate-timeout", "1s"])
         .expect(1);
     assert_eq!(proxy.generation(), generation);
     assert_eq!(proxy.live(), "blue");
@@ -272,7 +272,7 @@ fn a_rollback_goes_back_through_a_gate() {
     let (blue, _green, proxy) = app();
     proxy.promote("green");
     blue.health(Health::Status(503));
-    let output = proxy.ctl(["rollback", "--gate-timeout", "300ms"]).expect(1);
+    let output = proxy.ctl(["rollback", "--gate-timeout", "1s"]).expect(1);
     assert!(output.stderr.contains(&blue.address.to_string()), "{}", output.stderr);
     assert_eq!(proxy.live(), "green");
     blue.health(Health::Status(200));
@@ -315,7 +315,7 @@ fn several_upstreams_pass_one_gate_and_switch_in_one_generation() {
 
     green_2.health(Health::Status(503));
     proxy
-        .ctl(["promote", "green", "--all", "--gate-timeout", "300ms"])
+        .ctl(["promote", "green", "--all", "--gate-timeout", "1s"])
         .expect(1);
     assert_eq!(proxy.generation(), generation);
     assert_eq!(proxy.colour(), "blue");

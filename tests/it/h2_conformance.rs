@@ -25,6 +25,7 @@ use crate::harness::h2::RST_STREAM;
 use crate::harness::hpack;
 
 // RFC 9113 §7.
+pub const NO_ERROR: u32 = 0;
 pub const PROTOCOL_ERROR: u32 = 1;
 pub const FLOW_CONTROL_ERROR: u32 = 3;
 pub const STREAM_CLOSED: u32 = 5;
@@ -59,8 +60,10 @@ pub enum Then {
     Resets(u32, u32),
     /// The connection goes on as if nothing had been.
     GoesOn,
-    /// The stream is answered with this status, and the connection goes on.
+    /// The only stream is answered with this status, and the connection goes on.
     Says(u16),
+    /// As before, and then it ends with this error: no more of it is wanted.
+    SaysAndResets(u16, u32),
     /// It is closed without a word.
     Closes,
 }
@@ -109,7 +112,12 @@ fn how_it_fares(frames: &mut Frames, awaited: Then) -> Then {
                 });
                 prove(frames).ok();
             }
-            RST_STREAM => return Then::Resets(frame.stream, frame.error()),
+            RST_STREAM => {
+                return match first {
+                    Some(Then::Says(status)) => Then::SaysAndResets(status, frame.error()),
+                    Some(_) | None => Then::Resets(frame.stream, frame.error()),
+                };
+            }
             _ => {}
         }
     }

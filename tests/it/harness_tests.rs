@@ -1,8 +1,11 @@
 //! The harness, tried on itself: clients against targets, without a proxy between.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
+use std::io::ErrorKind;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::net::UdpSocket;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -22,6 +25,7 @@ use crate::harness::Client;
 use crate::harness::Health;
 use crate::harness::Load;
 use crate::harness::Origin;
+use crate::harness::address;
 use crate::harness::certs;
 use crate::harness::config::HOST;
 use crate::harness::eventually;
@@ -37,6 +41,18 @@ use crate::harness::ws::WebSocket;
 
 fn client(origin: &Origin) -> Client {
     Client::plain(origin.address, "app.test").unwrap()
+}
+
+#[test]
+fn an_address_of_ones_own_is_given_out_once_and_its_block_to_no_other_process() {
+    let own: Vec<String> = (0..300).map(|_| address::own()).collect();
+    let distinct: HashSet<&String> = own.iter().collect();
+    assert_eq!(distinct.len(), own.len());
+    for address in &own {
+        let (block, _) = address.rsplit_once('.').unwrap();
+        let claim = UdpSocket::bind(format!("{block}.255:{}", address::TARGET_PORT));
+        assert_eq!(claim.map_err(|e| e.kind()).err(), Some(ErrorKind::AddrInUse), "{address}");
+    }
 }
 
 #[test]

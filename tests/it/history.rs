@@ -74,7 +74,7 @@ fn what_is_refused_is_kept_with_its_reasons() {
     let (_blue, green, proxy) = app();
     green.health(Health::Status(503));
     proxy
-        .ctl(["promote", "green", "--gate-timeout", "200ms"])
+        .ctl(["promote", "green", "--gate-timeout", "1s"])
         .expect(1);
     let entry = last(&proxy, "promote");
     assert_eq!((&entry["outcome"], &entry["code"]), (&json!("refused"), &json!("gate")));

@@ -14,6 +14,7 @@ use serde_json::json;
 use self::client::Client;
 use self::corpus::Play;
 use self::corpus::list;
+use self::corpus::takes_its_time;
 use self::corpus::word;
 use self::message::Message;
 use self::target::Seen;
@@ -21,17 +22,21 @@ use self::target::Target;
 use crate::harness::Origin;
 use crate::harness::Proxy;
 
+/// Longer than any client needs that is only slowed down by the machine.
+const PATIENT: &str = "30s";
+
 /// What a client asks to see whether its connection is still open.
 const STILL: &str = "GET /still HTTP/1.1\r\nHost: app.test\r\n\r\n";
 
-fn behind(target: &Target) -> (Origin, Proxy) {
+/// A proxy in front of `target` that gives its clients so long.
+fn behind(target: &Target, patience: &str) -> (Origin, Proxy) {
     let green = Origin::start("green-1");
     let proxy = Proxy::setup()
         .green(&[&green])
         .with(&json!({
             "upstreams": { "app": { "blue": [target.address.to_string()] } },
             "limits": { "request_body": "1MiB" },
-            "timeouts": { "request_header": "1s", "request_body": "1s" },
+            "timeouts": { "request_header": patience, "request_body": patience },
         }))
         .start();
     (green, proxy)
@@ -61,17 +66,19 @@ fn holds(holds: bool, wrong: impl FnOnce() -> String) -> Result<(), String> {
 
 #[test]
 fn a_target_sees_one_clear_request_for_each_of_the_clients_or_the_client_is_refused() {
-    requests_hold(&corpus::requests());
+    let (slow, quick): (Vec<_>, _) = corpus::requests().into_iter().partition(takes_its_time);
+    requests_hold(&quick, PATIENT);
+    requests_hold(&slow, "1s");
 }
 
 #[test]
 fn a_request_that_comes_byte_by_byte_is_read_as_one_that_comes_at_once() {
-    requests_hold(&corpus::byte_by_byte(corpus::requests()));
+    requests_hold(&corpus::byte_by_byte(corpus::requests()), PATIENT);
 }
 
-fn requests_hold(cases: &[Value]) {
+fn requests_hold(cases: &[Value], patience: &str) {
     let target = Target::start();
-    let (_green, proxy) = behind(&target);
+    let (_green, proxy) = behind(&target, patience);
     none_fails(cases, |case| {
         let answered = request_case(case, &proxy);
         let seen = requests_are(list(case, "seen"), &target.take_seen());

@@ -128,7 +128,7 @@ fn promotions_are_counted_and_timed() {
     let (blue, green, proxy) = app();
     green.health(Health::Status(503));
     proxy
-        .ctl(["promote", "green", "--gate-timeout", "200ms"])
+        .ctl(["promote", "green", "--gate-timeout", "1s"])
         .expect(1);
     green.health(Health::Status(200));
     let generation = proxy.metrics().value("proxy_generation", &[]);

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use serde_json::Value;
 use serde_json::json;
@@ -22,14 +23,17 @@ use crate::harness::eventually;
 use crate::harness::eventually_some;
 use crate::harness::h2::H2;
 use crate::harness::http::Answer;
+use crate::harness::pages;
 
+/// Rescue, by a colour that is warm as long as a test may take.
 fn on() -> Value {
-    json!({ "upstreams": { "app": { "promotion": { "rescue": "on" } } } })
+    json!({ "upstreams": { "app": { "promotion": { "rescue": "on", "drain_timeout": "2m" } } } })
 }
 
 /// A request that waits on blue, and so keeps it warm after the switch.
 fn keep_warm(proxy: &Proxy, blue: &Origin) -> JoinHandle<u16> {
     let mut client = proxy.http();
+    client.wire.patience(Duration::from_secs(120));
     let waits = thread::spawn(move || client.get("/hold").status);
     blue.wait_until_held(1);
     waits
@@ -283,6 +287,93 @@ fn a_release_that_fails_every_request_is_taken_back_although_each_was_rescued() 
     assert_eq!(output.code, 6, "{}", output.said());
     assert_eq!(proxy.live(), "blue");
     is_flawless(&answers, "GET");
+}
+
+#[test]
+fn a_body_that_comes_slowly_is_whole_at_whoever_takes_it_in() {
+    let (blue, green, proxy) = app_with(&on());
+    let waits = keep_warm(&proxy, &blue);
+    let promote = switch(&proxy);
+    green.kill();
+    let body = pages::patterned(3000);
+    let head = "POST /echo HTTP/1.1\r\nHost: app.test\r\nContent-Length: 3000\r\n\r\n";
+    let mut clients = [proxy.http(), proxy.https()];
+    for client in &mut clients {
+        client.send_raw(head);
+        client.send_raw(&body[..1000]);
+    }
+    eventually("blue has the heads", || blue.requests().len() == 3);
+    for client in &mut clients {
+        client.send_raw(&body[1000..]);
+        let answer = client.answer().expect(200);
+        assert_eq!(answer.colour(), "blue");
+        assert_eq!(answer.json()["sha256"], pages::sha256(&body));
+    }
+    blue.release();
+    waits.join().unwrap();
+    promote.finish().expect(0);
+}
+
+#[test]
+fn who_is_rescued_is_in_flight_on_the_colour_that_took_it_in_and_on_no_other() {
+    let (blue, green, proxy) = app_with(&on());
+    let waits = keep_warm(&proxy, &blue);
+    let mut promote = switch(&proxy);
+    green.kill();
+    let (mut h1, h2) = (proxy.http(), proxy.h2());
+    h1.send("GET", "/hold", &[], b"");
+    let h2 = thread::spawn(move || h2.get("/hold"));
+    blue.wait_until_held(3);
+    assert_eq!((proxy.in_flight("green"), proxy.in_flight("blue")), (0, 3));
+    // Blue is not safe to stop while it works for them, though nobody else uses it.
+    let refused = proxy.ctl(["guard", "blue", "--", "true"]);
+    assert_ne!(refused.code, 0, "{refused:?}");
+    blue.release();
+    assert_eq!(h1.answer().expect(200).colour(), "blue");
+    assert_eq!(h2.join().unwrap().expect(200).colour(), "blue");
+    assert_eq!(waits.join().unwrap(), 200);
+    // Their leases have ended with their answers: nothing is waited for, and nothing cut.
+    let (_, drained) = promote.event("drained");
+    assert_eq!(drained["receipts"][0]["safe_to_kill"], "blue");
+    promote.finish().expect(0);
+    assert_eq!(proxy.in_flight("blue"), 0);
+}
+
+#[test]
+fn where_neither_answers_the_client_is_told_what_failed_it_first() {
+    let change = json!({ "upstreams": { "app": {
+        "promotion": { "rescue": "on" }, "timeouts": { "response": "500ms" },
+    } } });
+    let (blue, green, proxy) = app_with(&change);
+    let mut client = proxy.http();
+    let drips = thread::spawn(move || client.get("/slow?bytes=400&chunk=20&every_ms=200").status);
+    eventually("blue drips", || proxy.in_flight("blue") == 1);
+    let promote = switch(&proxy);
+    green.kill();
+    proxy.http().get("/stall?id=both").expect(502);
+    let line = line_of(&proxy, "both");
+    assert_eq!((&line["status"], &line["reason"]), (&json!(502), &json!("connect")), "{line}");
+    assert_eq!(blue.executions("both"), 1);
+    drips.join().unwrap();
+    promote.finish();
+}
+
+#[test]
+fn a_pool_whose_targets_were_replaced_is_rescued_by_its_successor() {
+    let (blue, green, proxy) = app_with(&on());
+    let new = Origin::start("blue-2");
+    let mut client = proxy.http();
+    client.send("GET", "/hold?id=moved", &[], b"");
+    blue.wait_until_held(1);
+    let target = new.address.to_string();
+    proxy
+        .ctl(["pool", "set", "blue", &target, "--force"])
+        .expect(0);
+    blue.kill();
+    new.wait_until_held(1);
+    new.release();
+    assert_eq!(client.answer().expect(200).origin(), "blue-2");
+    assert!(green.requests().is_empty(), "the standby colour is nobody's way out");
 }
 
 /// A request of a colour that is gone and that nobody stands in for.

@@ -3,6 +3,7 @@
 
 use std::thread;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use serde_json::Value;
 use serde_json::json;
@@ -13,10 +14,14 @@ use crate::harness::app_with;
 use crate::harness::ctl::Running;
 use crate::harness::ctl::proxyd;
 use crate::harness::eventually;
+use crate::harness::http::Answer;
 use crate::harness::pages;
 
+/// Skew, with a colour that is warm as long as a test may take.
 fn skewed() -> Value {
-    json!({ "upstreams": { "app": { "skew": { "paths": ["/assets/*", "*.js"] } } } })
+    json!({ "upstreams": { "app": {
+        "skew": { "paths": ["/assets/*", "*.js"] }, "promotion": { "drain_timeout": "2m" },
+    } } })
 }
 
 /// Blue served until now and is warm, green is live and has nothing.
@@ -32,6 +37,7 @@ impl World {
     fn new(change: &Value) -> Self {
         let (blue, green, proxy) = app_with(change);
         let mut client = proxy.http();
+        client.wire.patience(Duration::from_secs(120));
         let waits = thread::spawn(move || client.get("/hold").status);
         blue.wait_until_held(1);
         let mut promote = proxy.ctl_start(["promote", "green", "--json"]);
@@ -195,6 +201,80 @@ fn an_asset_that_breaks_off_behind_its_head_gets_one_head_over_both_protocols() 
     assert_eq!(answer.header("x-first"), None);
     world.blue.tell(|told| told.page = None);
     world.end();
+}
+
+/// Asks for an asset, beside the test.
+fn asset(proxy: &Proxy, target: &'static str) -> JoinHandle<Answer> {
+    let mut client = proxy.http();
+    thread::spawn(move || client.get(target))
+}
+
+#[test]
+fn who_waits_with_a_404_at_hand_is_cut_with_the_colour_that_gave_it() {
+    let mut change = skewed();
+    change["upstreams"]["app"]["promotion"] = json!({ "hold": "1m", "drain_timeout": "2m" });
+    let (blue, green, proxy) = app_with(&change);
+    proxy.promote("green");
+    green.tell(|told| told.page = Some("/missing"));
+    blue.tell(|told| told.page = Some("/hold"));
+    let (h1, h2) = (asset(&proxy, "/assets/app.js"), proxy.h2());
+    let h2 = thread::spawn(move || h2.get("/assets/app.js"));
+    blue.wait_until_held(2);
+    // Green answered them and still holds them, though it is blue that is waited for.
+    assert_eq!((proxy.in_flight("green"), proxy.in_flight("blue")), (2, 2));
+    let back = ["rollback", "--drain-timeout", "300ms", "--json"];
+    let receipt = proxy.ctl(back).expect(3).receipt();
+    assert_eq!(receipt["cut"]["requests"], 2, "{receipt}");
+    assert_eq!(receipt["safe_to_kill"], "green");
+    for answer in [h1, h2] {
+        answer.join().unwrap().expect(503);
+    }
+    assert_eq!((proxy.in_flight("green"), proxy.in_flight("blue")), (0, 0));
+}
+
+#[test]
+fn when_the_colour_that_is_asked_a_favour_is_cut_the_404_at_hand_is_the_answer() {
+    let (blue, green, proxy) = app_with(&skewed());
+    let mut waits = proxy.http();
+    waits.send("GET", "/hold", &[], b"");
+    blue.wait_until_held(1);
+    let arguments = ["promote", "green", "--drain-timeout", "3s", "--json"];
+    let mut promote = proxy.ctl_start(arguments);
+    promote.event("switched");
+    green.tell(|told| told.page = Some("/missing"));
+    blue.tell(|told| told.page = Some("/hold"));
+    let h2 = proxy.h2();
+    let by_h2 = thread::spawn({
+        let h2 = h2.clone();
+        move || h2.get("/assets/app.js?bytes=3000")
+    });
+    let mut h1 = proxy.http();
+    h1.send("GET", "/assets/app.js?bytes=3000", &[], b"");
+    blue.wait_until_held(3);
+    promote.event("cut");
+    for answer in [h1.answer(), by_h2.join().unwrap()] {
+        let answer = answer.expect(404);
+        assert_eq!(answer.colour(), "green");
+        assert!(answer.body == pages::patterned(3000));
+    }
+    assert_eq!(promote.finish().code, 3, "the plain one was cut");
+    assert_eq!(h1.get("/page").expect(404).colour(), "green", "the connection goes on");
+    h2.get("/page").expect(404);
+}
+
+#[test]
+fn in_a_canary_others_find_what_only_the_new_colour_has() {
+    let (blue, green, proxy) = app_with(&skewed());
+    proxy.ctl(["canary", "green", "--weight", "0.1"]).expect(0);
+    blue.tell(|told| told.page = Some("/missing"));
+    let mut client = proxy.http();
+    assert_eq!(client.get("/page").expect(404).colour(), "blue");
+    assert_eq!(client.get("/assets/app.js").expect(200).colour(), "green");
+    let h2 = proxy.h2();
+    assert_eq!(h2.get("/assets/app.js").expect(200).colour(), "green");
+    assert_eq!(green.requests().len(), 2);
+    let labels = [("colour", "blue"), ("outcome", "found")];
+    assert_eq!(proxy.metrics().value("proxy_skew_total", &labels), 2.0);
 }
 
 #[test]

@@ -3,8 +3,10 @@
 
 mod thousand;
 
+use std::thread;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
 use serde_json::json;
 
@@ -13,11 +15,9 @@ use crate::harness::app;
 use crate::harness::app_with;
 use crate::harness::config::HOST;
 use crate::harness::ctl::Running;
+use crate::harness::eventually;
 use crate::harness::h2::DATA;
-use crate::harness::h2::END_STREAM;
-use crate::harness::h2::Frame;
 use crate::harness::h2::Frames;
-use crate::harness::h2::GOAWAY;
 use crate::harness::h2::RST_STREAM;
 use crate::harness::pages::EVENTS;
 use crate::harness::wait::pause;
@@ -74,33 +74,14 @@ fn a_stream_of_events_is_ended_behind_the_event_at_hand_over_any_protocol() {
     assert_eq!(plain.answer().expect(200).text(), whole);
     assert_eq!(tls.answer().expect(200).text(), whole);
     assert_eq!(http10.answer().expect(200).text(), whole);
-    let (content, last) = content(&mut frames, 1);
+    let (content, last) = frames.content(1);
     assert_eq!((content, last.kind), (whole.into_bytes(), DATA));
     let (_, drained) = promote.event("drained");
     assert_eq!(cut(&drained), &json!({ "requests": 0, "tunnels": 0, "events_ended": 4 }));
     promote.finish().expect(0);
     blue.wait_until_held(0);
     frames.get(3, HOST, "/").unwrap();
-    assert_eq!(self::content(&mut frames, 3).0, b"hello from green-1\n", "the connection lives on");
-}
-
-/// What a stream brings, and the frame that ends it.
-fn content(frames: &mut Frames, stream: u32) -> (Vec<u8>, Frame) {
-    let mut content = Vec::new();
-    loop {
-        let frame = frames.next().unwrap();
-        assert_ne!(frame.kind, GOAWAY, "{frame:?}");
-        if frame.stream != stream {
-            continue;
-        }
-        if frame.kind == DATA {
-            content.extend_from_slice(&frame.payload);
-        }
-        let ends = frame.kind == DATA && frame.flags & END_STREAM != 0;
-        if ends || frame.kind == RST_STREAM {
-            return (content, frame);
-        }
-    }
+    assert_eq!(frames.content(3).0, b"hello from green-1\n", "the connection lives on");
 }
 
 #[test]
@@ -126,7 +107,7 @@ fn a_stream_of_http2_is_reset_and_its_connection_and_the_others_live_on() {
     let mut promote = promote(&proxy);
     promote.event("switched");
     frames.get(3, HOST, "/hold").unwrap();
-    let (content, last) = content(&mut frames, 1);
+    let (content, last) = frames.content(1);
     assert_eq!((content.len(), last.kind, last.error()), (5000, RST_STREAM, CANCEL));
     let (_, event) = promote.event("cut");
     assert_eq!(cut(&event), &json!({ "requests": 1, "tunnels": 0, "streams_reset": 1 }));
@@ -134,7 +115,7 @@ fn a_stream_of_http2_is_reset_and_its_connection_and_the_others_live_on() {
     // The other one went to green, and is answered.
     green.wait_until_held(1);
     green.release();
-    assert_eq!(self::content(&mut frames, 3).0, b"hello from green-1\n");
+    assert_eq!(frames.content(3).0, b"hello from green-1\n");
     let reset = [("colour", "blue"), ("outcome", "stream_reset")];
     assert_eq!(proxy.metrics().value("proxy_streams_closed_total", &reset), 1.0);
 }
@@ -143,7 +124,7 @@ fn a_stream_of_http2_is_reset_and_its_connection_and_the_others_live_on() {
 fn a_request_of_http2_that_has_no_answer_yet_gets_one() {
     let (blue, _green, proxy) = app();
     let h2 = proxy.h2();
-    let asked = std::thread::spawn({
+    let asked = thread::spawn({
         let h2 = h2.clone();
         move || h2.get("/hold")
     });
@@ -170,4 +151,43 @@ fn a_colour_that_is_made_live_again_before_its_turn_loses_no_websocket() {
         socket.echo("still here").unwrap();
     }
     socket.close().unwrap();
+}
+
+#[test]
+fn a_stream_of_events_whose_colour_is_live_again_goes_on_although_its_turn_had_come() {
+    let (blue, _green, proxy) = app();
+    let mut client = proxy.http();
+    client.send("GET", "/events?half=1", &[], b"");
+    blue.wait_until_held(1);
+    let mut promote = proxy.ctl_start(["promote", "green", "--drain-timeout", "1ms", "--json"]);
+    promote.event("draining");
+    // A few ticks behind the deadline, and long before its patience ends: it waits for the event's end.
+    pause(Duration::from_millis(400));
+    proxy.ctl(["rollback"]).expect(0);
+    promote.event("reopened");
+    // A tick of its worker sees it.
+    pause(Duration::from_millis(300));
+    let answer = thread::spawn(move || client.answer());
+    eventually("it comes to its end", || {
+        blue.release();
+        answer.is_finished()
+    });
+    assert_eq!(answer.join().unwrap().expect(200).text(), EVENTS.concat());
+}
+
+#[test]
+fn the_end_of_the_proxy_waits_for_no_turn_of_a_drain() {
+    let jitter = json!({ "upstreams": { "app": { "promotion": { "close_jitter": "10m" } } } });
+    let (_blue, _green, mut proxy) = app_with(&jitter);
+    let mut socket = proxy.websocket();
+    socket.echo("before").unwrap();
+    let mut promote = proxy.ctl_start(["promote", "green", "--drain-timeout", "1ms", "--json"]);
+    promote.event("draining");
+    // Its turn is drawn, and is minutes away.
+    pause(Duration::from_millis(400));
+    proxy.skip_audit();
+    proxy.signal(Signal::TERM);
+    assert_eq!(socket.close_code(), Ok(1012), "it is told, not dropped");
+    assert_eq!(proxy.exit_code(), 0);
+    promote.finish();
 }

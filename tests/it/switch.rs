@@ -120,8 +120,8 @@ fn a_hundred_promotes_back_and_forth_under_load_lose_nothing() {
         .blue(&[&blue[0], &blue[1]])
         .green(&[&green[0], &green[1]])
         .with(&json!({ "workers": 2, "upstreams": { "app": {
-            "health": { "interval": format!("{}ms", INTERVAL.as_millis()) },
-            "promotion": { "gate_timeout": "10s" },
+            "health": { "interval": format!("{}ms", INTERVAL.as_millis()), "timeout": "5s" },
+            "promotion": { "gate_timeout": "60s" },
         } } }))
         .start();
     let load = Load::mixed(&proxy, 260);

@@ -2,6 +2,7 @@
 //! proxy itself has seen.
 
 mod steps;
+mod theirs;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

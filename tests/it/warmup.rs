@@ -195,3 +195,21 @@ fn connections_to_the_new_colour_are_open_before_its_first_request() {
     let without = first(&proxy, 200);
     eprintln!("p95 of the first 200: {with:?} with connections open, {without:?} without");
 }
+
+#[test]
+fn it_follows_no_redirect_and_brings_back_no_cookie_that_it_was_given() {
+    // It is enough that it has been asked: how quick it is does not matter here.
+    let (blue, green, proxy) = app_with(&warmup(&json!({ "timeout": "2s" })));
+    traffic(&proxy);
+    green.tell(|told| told.page = Some("/elsewhere"));
+    let told = proxy.promote("green")["warmup"].clone();
+    assert!(told["requests"].as_u64().unwrap() >= 30, "{told}");
+    let before = blue.requests().len();
+    let warm = green.requests();
+    assert!(!warm.is_empty());
+    for seen in &warm {
+        assert!(seen.head.target().starts_with("/shop/"), "{}", seen.head.target());
+        assert_eq!((seen.head.header("cookie"), seen.nth), (None, 1));
+    }
+    assert_eq!(blue.requests().len(), before, "nor was it followed to anybody else");
+}

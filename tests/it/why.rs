@@ -47,7 +47,7 @@ fn a_target_that_blocks_the_gate_is_named_with_its_last_probes_and_what_they_sai
     assert!(told.starts_with("app: 1 thing stands in the way of green\n"), "{told}");
     assert!(told.contains(&sick.address.to_string()) && told.contains("503"), "{told}");
     proxy
-        .ctl(["promote", "green", "--gate-timeout", "200ms"])
+        .ctl(["promote", "green", "--gate-timeout", "1s"])
         .expect(1);
     sick.health(Health::Status(200));
     why(&proxy, 0);

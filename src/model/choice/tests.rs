@@ -370,3 +370,21 @@ fn the_name_of_a_user_is_one_for_all_upstreams() {
     let (_, given) = chosen(&first, &request(&[]));
     assert_eq!(chosen(&second, &request(&[("cookie", &back(&given.unwrap()))])).1, None);
 }
+
+#[test]
+fn of_many_cookies_of_one_name_only_the_first_few_are_read() {
+    // Each costs a signature, and a head has room for hundreds.
+    let (app, token) = previewed();
+    let half = upstream("50", by_cookie());
+    let user = half.key.sign(Purpose::User, 5);
+    for before in [0, 3, 4, 200] {
+        let behind = |name: &str, value: &str| {
+            let many = format!("{name}=x; ").repeat(before);
+            request(&[("cookie", &format!("{many}{name}={value}"))])
+        };
+        let is_read = before < 4;
+        let shown = why(&app, &behind("proxyd_preview", &token)).1 == Why::Preview;
+        let known = chosen(&half, &behind("proxyd_user", &user)).1.is_none();
+        assert_eq!((shown, known), (is_read, is_read), "behind {before}");
+    }
+}

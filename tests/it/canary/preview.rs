@@ -249,3 +249,25 @@ fn a_host_of_its_own_shows_it_while_it_is_ordered_and_is_unknown_otherwise() {
     hidden.get("/").expect(404);
     assert_eq!(colour(&mut usual, &[]), "blue");
 }
+
+#[test]
+fn what_the_proxy_says_by_itself_to_who_has_a_token_is_marked_and_kept_by_no_cache() {
+    let (_blue, green, proxy) = app();
+    let invitation = order(&proxy, &[]);
+    let with = [("x-proxy-preview", token(&invitation))];
+    green.kill();
+    let answers = [
+        proxy.http().request("GET", "/", &with, b""),
+        proxy.https().request("POST", "/", &with, b"x"),
+        proxy.h2().try_request("GET", "/", &with, b"").unwrap(),
+    ];
+    for answer in answers {
+        assert!(matches!(answer.status, 502 | 503), "{answer:?}");
+        assert_eq!(answer.header("x-proxy-colour"), Some("green"));
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        assert_eq!(answer.header("x-robots-tag"), Some("noindex, nofollow"));
+    }
+    // Nobody else is told of it.
+    let other = proxy.http().get("/").expect(200);
+    assert_eq!((other.colour().as_str(), other.header("x-proxy-colour")), ("blue", None));
+}

@@ -15,8 +15,21 @@ use crate::harness::app_with;
 use crate::harness::config::HOST;
 use crate::harness::eventually;
 
+/// Room for many connections, and time for each: those that come first wait for those that come last.
 fn many() -> Value {
-    json!({ "limits": { "connections": 9000, "connections_per_address": 9000 } })
+    json!({
+        "limits": { "connections": 9000, "connections_per_address": 9000 },
+        "timeouts": { "tls_handshake": "5m", "request_header": "5m", "idle": "5m" },
+    })
+}
+
+/// Tells whoever goes on until then that it is over, however it ends.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// KiB of the proxy's memory for each of `count` idle connections that have been used.
@@ -113,13 +126,14 @@ fn a_flood_of_new_connections_costs_no_request() {
             scope.spawn(steady(Box::new(move || drop(kept_tls.get("/").expect(200))))),
             scope.spawn(steady(Box::new(move || drop(fresh(plain).get("/").expect(200))))),
         ];
+        let steady_end = Over(&over);
         let flood: Vec<_> = (0..2000)
             .map(|nth| fresh(if nth % 2 == 0 { plain } else { tls }))
             .collect();
         for mut client in flood.into_iter().step_by(2) {
             client.get("/").expect(200);
         }
-        over.store(true, Ordering::Relaxed);
+        drop(steady_end);
         threads.map(|thread| thread.join().unwrap()).to_vec()
     });
     assert!(served.iter().all(|count| *count > 10), "{served:?}");

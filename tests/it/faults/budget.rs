@@ -21,7 +21,8 @@ fn when_every_request_fails_no_more_is_sent_again_than_the_budget_allows() {
     }
     let ten_a_second = 10 * (begun.elapsed().as_secs() + 2);
     let again = one.requests().len() + two.requests().len() - ASKED as usize;
-    let most = u64::from(ASKED / 5).max(ten_a_second);
+    // At each moment the larger of the two counts, and which one that is may change.
+    let most = u64::from(ASKED / 5) + ten_a_second;
     assert!((10..=most).contains(&(again as u64)), "{again} of {ASKED}, {most} may be");
     assert_eq!(count(&proxy, "proxy_retries_total"), again as f64);
     let over = count(&proxy, "proxy_retries_over_budget_total");

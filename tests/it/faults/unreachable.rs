@@ -98,7 +98,9 @@ fn a_pool_whose_every_health_check_fails_is_served_anyway_and_no_gate_opens() {
     }
     assert_eq!(count(&proxy, "proxy_fail_open_total"), before + 40.0);
     assert!(one.requests().len() > 5 && two.requests().len() > 5, "both share the load");
-    proxy.ctl(["promote", "green"]).expect(1);
+    proxy
+        .ctl(["promote", "green", "--gate-timeout", "1s"])
+        .expect(1);
     assert_eq!(proxy.live(), "blue");
     one.health(Health::Status(200));
     let well = || count(&proxy, "proxy_target_healthy") == 1.0;

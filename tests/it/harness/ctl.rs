@@ -9,6 +9,7 @@ use std::process::Command;
 use std::process::Stdio;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 use std::time::Instant;
 
 use rustix::process::Pid;
@@ -18,8 +19,10 @@ use serde_json::Value;
 use super::client::Client;
 use super::http::Answer;
 use super::proxy::Proxy;
-use super::wait::DEADLINE;
-use super::wait::eventually_some;
+use super::wait::within;
+
+/// How long a command may take, and may be silent: a gate, a warm-up or a drain are part of it.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a finished command said.
 #[derive(Debug)]
@@ -76,7 +79,7 @@ impl Output {
 impl Running {
     /// The next line and when it came; `None` at the end.
     pub fn line(&mut self) -> Option<(Instant, String)> {
-        let (at, line) = self.lines.recv_timeout(DEADLINE).ok()?;
+        let (at, line) = self.lines.recv_timeout(PATIENCE).ok()?;
         self.seen.push(line.clone());
         Some((at, line))
     }
@@ -112,7 +115,7 @@ impl Running {
     #[track_caller]
     pub fn finish(mut self) -> Output {
         let child = self.child.as_mut().expect("it runs");
-        let status = eventually_some("the command ends", || child.try_wait().unwrap());
+        let status = within(PATIENCE, "the command ends", || child.try_wait().unwrap());
         self.child = None;
         while self.line().is_some() {}
         Output {

@@ -236,6 +236,26 @@ impl Frames {
         Ok(Frame { kind, flags, stream, payload })
     }
 
+    /// What a stream brings, and the frame that ends it; panics if the connection is to end.
+    #[track_caller]
+    pub fn content(&mut self, stream: u32) -> (Vec<u8>, Frame) {
+        let mut content = Vec::new();
+        loop {
+            let frame = self.next().unwrap();
+            assert_ne!(frame.kind, GOAWAY, "{frame:?}");
+            if frame.stream != stream {
+                continue;
+            }
+            if frame.kind == DATA {
+                content.extend_from_slice(&frame.payload);
+            }
+            let ends = frame.kind == DATA && frame.flags & END_STREAM != 0;
+            if ends || frame.kind == RST_STREAM {
+                return (content, frame);
+            }
+        }
+    }
+
     /// Every frame until the other side closes.
     pub fn rest(&mut self) -> Vec<Frame> {
         std::iter::from_fn(|| self.next().ok()).collect()

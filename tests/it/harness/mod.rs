@@ -1,6 +1,7 @@
 //! What the tests are written with: targets that misbehave on command, a `proxyd` that is cleaned
 //! up and audited at the end of each test, and clients that show the bytes.
 
+pub mod address;
 pub mod certs;
 pub mod client;
 pub mod config;
@@ -10,6 +11,7 @@ pub mod h2;
 pub mod hello;
 pub mod hpack;
 pub mod http;
+pub mod kernel;
 pub mod link;
 pub mod load;
 pub mod memory;

@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use socket2::SockRef;
 
-use super::config;
+use super::address;
 use super::http::Head;
 use super::serve;
 use super::sick::Sick;
@@ -133,7 +133,8 @@ impl Origin {
             holds: Mutex::default(),
             changed: Condvar::new(),
         });
-        let address = format!("{}:8000", config::own_address()).parse().unwrap();
+        let address = format!("{}:{}", address::own(), address::TARGET_PORT);
+        let address = address.parse().unwrap();
         let origin = Self { name: name.to_owned(), address, state };
         origin.listen_on(TcpListener::bind(origin.address).unwrap());
         origin

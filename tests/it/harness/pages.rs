@@ -54,6 +54,7 @@ pub fn answer(exchange: &mut Exchange<'_>) -> io::Result<Then> {
         "/ws" => websocket(exchange),
         "/upgrade" => upgrade(exchange),
         "/missing" => missing(exchange),
+        "/elsewhere" => elsewhere(exchange),
         "/asset" => asset(exchange),
         _ => hello(exchange),
     }
@@ -104,6 +105,12 @@ fn missing(exchange: &mut Exchange<'_>) -> io::Result<Then> {
     }
     exchange.stream.write_all(b"0\r\n\r\n")?;
     Ok(Then::KeepOpen)
+}
+
+/// It has moved, and who asks is given a cookie.
+fn elsewhere(exchange: &mut Exchange<'_>) -> io::Result<Then> {
+    exchange.read_body(&mut |_| {})?;
+    exchange.reply(302, &["Location: /landing", "Set-Cookie: session=1"], b"elsewhere\n")
 }
 
 /// An asset that knows of `Range: bytes=0-3` and of `If-None-Match: "x"`.

@@ -18,6 +18,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::address;
 use super::client::Client;
 use super::config;
 use super::config::HOST;
@@ -113,7 +114,7 @@ impl Setup {
 impl Proxy {
     pub fn setup() -> Setup {
         let folder = tempfile::Builder::new().prefix("it-").tempdir().unwrap();
-        let address = config::own_address();
+        let address = address::own();
         let config = config::defaults(folder.path(), &address);
         Setup { folder, address, config, files_limit: None }
     }

@@ -14,13 +14,19 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Returns what `found` finds; panics with `what` at the deadline.
 #[track_caller]
-pub fn eventually_some<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + DEADLINE;
+pub fn eventually_some<T>(what: &str, found: impl FnMut() -> Option<T>) -> T {
+    within(DEADLINE, what, found)
+}
+
+/// As [`eventually_some`], with a deadline of its own.
+#[track_caller]
+pub fn within<T>(time: Duration, what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + time;
     loop {
         if let Some(value) = found() {
             return value;
         }
-        assert!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}");
+        assert!(Instant::now() < deadline, "not within {time:?}: {what}");
         pause(Duration::from_millis(5));
     }
 }

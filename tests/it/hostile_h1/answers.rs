@@ -55,7 +55,7 @@ fn over_http_2_an_answer_passes_in_the_same_form() {
 
 fn all_hold(cases: &[Value], ask: Ask<'_>) {
     let target = Target::start();
-    let (_green, proxy) = behind(&target);
+    let (_green, proxy) = behind(&target, super::PATIENT);
     none_fails(cases, |case| answer_case(case, &target, &proxy, ask));
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::harness::kernel::wait_until_read;
 use crate::harness::wait::pause;
 
 /// What one side does, in order.
@@ -17,6 +18,9 @@ use crate::harness::wait::pause;
 pub struct Play {
     steps: Vec<Step>,
     byte_by_byte: bool,
+    /// Whether it matters that a wait splits what is read: it decides what an answer becomes, and
+    /// nothing of a request.
+    splits: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -66,7 +70,7 @@ pub fn byte_by_byte(cases: Vec<Value>) -> Vec<Value> {
     let is_short =
         |case: &Value| case.to_string().len() < 1200 && !case.to_string().contains("times");
     let mut cases = cases;
-    cases.retain(|case| is_short(case) && case["get"] != json!([408]));
+    cases.retain(|case| is_short(case) && !takes_its_time(case));
     cases.retain(|case| !word(case, "name").ends_with("_at_once"));
     for case in &mut cases {
         case["pace"] = json!("byte");
@@ -74,10 +78,16 @@ pub fn byte_by_byte(cases: Vec<Value>) -> Vec<Value> {
     cases
 }
 
+/// Whether a case waits for a time of the proxy to pass.
+pub fn takes_its_time(case: &Value) -> bool {
+    case["get"] == json!([408])
+}
+
 impl Play {
     /// What the case `key`s.
     pub fn of(case: &Value, key: &str) -> Self {
-        let mut play = Self { steps: Vec::new(), byte_by_byte: word(case, "pace") == "byte" };
+        let byte_by_byte = word(case, "pace") == "byte";
+        let mut play = Self { steps: Vec::new(), byte_by_byte, splits: key == "say" };
         for part in list(case, key) {
             match part.as_str() {
                 Some("wait") => play.steps.push(Step::Wait),
@@ -106,6 +116,7 @@ impl Play {
             match step {
                 Step::Say(bytes) if self.byte_by_byte => drip(stream, bytes)?,
                 Step::Say(bytes) => stream.write_all(bytes)?,
+                Step::Wait if self.splits => wait_until_read(stream),
                 // A segment of its own, which the other side has time to look at.
                 Step::Wait => pause(Duration::from_millis(15)),
                 Step::End => stream.shutdown(Shutdown::Write)?,

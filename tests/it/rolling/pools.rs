@@ -192,7 +192,7 @@ fn a_deploy_to_targets_that_never_answer_changes_nothing_and_the_former_targets_
     let silent = Origin::start("green-9");
     silent.health(Health::Stall);
     let output = proxy
-        .ctl(["deploy", "--target", &address(&silent), "--gate-timeout", "700ms"])
+        .ctl(["deploy", "--target", &address(&silent), "--gate-timeout", "1s"])
         .expect(1);
     assert!(output.stderr.contains("did not answer"), "{output:?}");
     assert!(output.stderr.contains("former targets again"), "{output:?}");

@@ -16,7 +16,7 @@ fn a_target_comes_back_only_after_two_good_probes_in_a_row() {
         .expect(0);
     blue[0].kill();
     let output = proxy
-        .ctl(["target", "ready", "app", &one, "--gate-timeout", "400ms"])
+        .ctl(["target", "ready", "app", &one, "--gate-timeout", "1s"])
         .expect(1);
     assert!(output.stderr.contains("refused the connection"), "{output:?}");
     assert!(output.stderr.contains("goes on draining"), "{output:?}");

@@ -119,7 +119,7 @@ fn a_roll_stops_at_the_first_that_does_not_come_back() {
     let [one, two] = [&blue[0], &blue[1]].map(|origin| origin.address.to_string());
     let work = Work::at(&proxy);
     let command = work.command();
-    let arguments = ["roll", "app", "--exec", &command, "--gate-timeout", "400ms"];
+    let arguments = ["roll", "app", "--exec", &command, "--gate-timeout", "1s"];
     let roll = proxy.ctl_start(arguments);
     work.wait_for(&blue[0]);
     blue[0].kill();

@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::harness::Origin;
 use crate::harness::Proxy;
-use crate::harness::config;
+use crate::harness::address;
 use crate::harness::eventually;
 use crate::harness::h2::tests_runtime;
 use crate::many::raise_files;
@@ -215,7 +215,9 @@ fn a_thousand_websockets_get_a_whole_close_each_and_none_loses_a_byte_of_a_frame
     let runtime = tests_runtime();
     let begun = Arc::new(AtomicUsize::new(0));
     let ends = Arc::default();
-    let blue: SocketAddr = format!("{}:8000", config::own_address()).parse().unwrap();
+    let blue: SocketAddr = format!("{}:{}", address::own(), address::TARGET_PORT)
+        .parse()
+        .unwrap();
     let listener = runtime.block_on(TcpListener::bind(blue)).unwrap();
     runtime.spawn(serve(listener, Arc::clone(&begun), Arc::clone(&ends)));
     let green = Origin::start("green-1");
