@@ -214,7 +214,8 @@ impl Running {
             .sum()
     }
 
-    /// Ends by force what is left on the colours that it retired itself.
+    /// Ends by force what is left on the colours that it retired itself. Where the drain waits for
+    /// nothing any more, who is let in by name stays: the deadline came for another upstream.
     pub(super) fn cut(&self) {
         for member in self
             .members
@@ -222,8 +223,10 @@ impl Running {
             .filter(|member| !member.already && !member.reopened)
         {
             let spread = member.upstream.promotion.close_jitter;
-            let pools = member.retired.iter();
-            pools.for_each(|pool| tasks::cut(pool, spread));
+            let late = member
+                .draining()
+                .filter(|draining| !draining.held || draining.left() > 0);
+            late.for_each(|draining| tasks::cut(&draining.pool, spread));
         }
     }
 
