@@ -198,7 +198,8 @@ fn connections_to_the_new_colour_are_open_before_its_first_request() {
 
 #[test]
 fn a_reload_that_changes_the_warm_up_leaves_connections_open_at_the_next_switch() {
-    let (_blue, green, mut proxy) = app_with(&warmup(&json!({ "connections": 0, "timeout": "1s" })));
+    let (_blue, green, mut proxy) =
+        app_with(&warmup(&json!({ "connections": 0, "timeout": "1s" })));
     traffic(&proxy);
     proxy.promote("green");
     proxy.ctl(["rollback"]).expect(0);

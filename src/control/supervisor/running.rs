@@ -80,6 +80,8 @@ pub(super) struct Running {
     pub(super) verdicts: Vec<Verdict>,
     /// Its colour has got other targets for it, which go again if it comes to nothing.
     pub(super) deploys: bool,
+    /// Its canary is the first of some steps.
+    pub(super) in_steps: bool,
     /// What it waits for.
     pub(super) task: Option<AbortHandle>,
 }
