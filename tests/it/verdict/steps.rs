@@ -99,10 +99,10 @@ fn a_deploy_in_steps_gives_everybody_the_new_targets_and_nobody_notices() {
     let _users = Users::of(&proxy, 6);
     let load = Load::mixed(&proxy, 50);
     let address = new.address.to_string();
-    let steps = ["--steps", "20,100", "--pause", "1s", "--json"];
+    let steps = ["--steps", "50,100", "--pause", "1s", "--json"];
     let mut running = proxy.ctl_start([&["deploy", "--target", &address][..], &steps].concat());
     let (_, event) = running.event("step");
-    assert_eq!(event["weight"].as_f64(), Some(20.0), "{event}");
+    assert_eq!(event["weight"].as_f64(), Some(50.0), "{event}");
     assert!(is_given(&proxy, &new));
     let (_, last) = running.event("drained");
     assert_eq!(last["receipts"][0]["safe_to_kill"], "blue");
