@@ -1,8 +1,9 @@
 //! Whatever is sent to the control socket of a running control plane is answered or refused as
 //! documented, and what is refused changes nothing; whatever a daemon answers, the client survives.
 //!
-//! The first byte chooses: the rest is sent as it is, or is the body of a command, or is what a
-//! daemon says. The clock is paused, so that gates, drains and timeouts take no time.
+//! The first byte chooses: the rest is sent as it is, or is the body of a command (or the query of one
+//! that only asks), or is what a daemon says. The clock is paused, so that gates, drains, bakes and
+//! timeouts take no time; what would go on for days is rolled back. No target is anywhere but here.
 
 #![no_main]
 
@@ -18,16 +19,28 @@ use proxyd::control::command::Probed;
 use proxyd::control::command::Promote;
 use proxyd::control::command::Refusal;
 use proxyd::control::command::Reloaded;
+use proxyd::control::command::Rollback;
+use proxyd::control::command::canary::Previewed;
 use proxyd::control::command::event::Event;
+use proxyd::control::command::explain::Explained;
+use proxyd::control::command::history::Entry;
+use proxyd::control::command::maintenance::Maintained;
+use proxyd::control::command::pause::Paused;
 use proxyd::control::command::status::Status;
+use proxyd::control::command::status::UpstreamStatus;
+use proxyd::control::command::target::PoolSet;
+use proxyd::control::command::target::SetPool;
+use proxyd::control::command::why::Whys;
 use proxyd::control::journal::Journal;
 use proxyd::control::socket::ControlSocket;
 use proxyd::control::supervisor;
 use proxyd::control::supervisor::Parts;
+use proxyd::control::supervisor::handle::Caller;
 use proxyd::control::supervisor::handle::Handle;
 use proxyd::net::listen::Listeners;
 use proxyd::observe::metrics::Metrics;
 use proxyd::sync::shutdown::Shutdown;
+use serde_json::Value;
 use serde_json::json;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
@@ -37,10 +50,43 @@ use tokio::runtime::Runtime;
 use tokio::time::sleep;
 use tokio::time::timeout;
 
-const COMMANDS: [&str; 5] = ["promote", "rollback", "probe", "guard", "reload"];
+/// Where the first byte, modulo their number, leads; the three that are no command stand where they
+/// always stood, so that old seeds go on meaning what they meant.
+const PLAYS: [&str; 19] = [
+    "promote",
+    "rollback",
+    "probe",
+    "guard",
+    "reload",
+    DECODE,
+    RAW,
+    DAEMON,
+    "canary",
+    "preview",
+    "maintenance",
+    "pause",
+    "resume",
+    "target",
+    "roll",
+    "pool",
+    "explain",
+    "history",
+    "why",
+];
+const DECODE: &str = "decode";
+const RAW: &str = "raw";
+const DAEMON: &str = "daemon";
 
-/// Of the paused clock. A guard and the events are told until somebody leaves.
+/// Of the paused clock. A guard, a roll and the events are told until somebody leaves.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// So many looks, and what is still under way is rolled back.
+const LOOKS: u32 = 200;
+
+/// The most that one command publishes: targets, a canary, its steps, a switch, and the way back.
+const PUBLISHED: u64 = 8;
+
+const ME: Caller = Caller { uid: 0, gid: 0, pid: None };
 
 struct World {
     runtime: Runtime,
@@ -58,13 +104,11 @@ fuzz_target!(|bytes: &[u8]| {
     let Some((how, rest)) = bytes.split_first() else { return };
     WORLD.with_borrow_mut(|world| {
         let world = world.get_or_insert_with(World::start);
-        match usize::from(*how % 8) {
-            6 => world.run(world.sent_as_it_is(rest)),
-            7 => world.run(world.said_by_a_daemon(rest)),
-            number => match COMMANDS.get(number) {
-                Some(command) => world.run(world.commanded(command, rest)),
-                None => decode(rest),
-            },
+        match PLAYS[usize::from(*how) % PLAYS.len()] {
+            DECODE => decode(rest),
+            RAW => world.run(world.sent_as_it_is(rest)),
+            DAEMON => world.run(world.said_by_a_daemon(rest)),
+            command => world.run(world.commanded(command, rest)),
         }
     });
 });
@@ -119,18 +163,34 @@ impl World {
         self.runtime.block_on(play);
     }
 
-    /// The generation, once nothing is under way.
-    async fn settled(&self) -> u64 {
+    /// The status, once nothing is under way.
+    async fn settled(&self) -> Status {
+        let is_over =
+            |upstream: &UpstreamStatus| upstream.promotion.is_none() && upstream.steps.is_none();
+        let mut looks = 0;
         loop {
             let status = self.handle.status();
-            if status
-                .upstreams
-                .values()
-                .all(|upstream| upstream.promotion.is_none())
-            {
-                return status.generation;
+            if status.upstreams.values().all(is_over) {
+                return status;
+            }
+            looks += 1;
+            if looks % LOOKS == 0 {
+                let all = Rollback { all: true, force: true, ..Rollback::default() };
+                // One that does not bake, and has no way back, comes to its end by itself.
+                drop(self.handle.rollback(all, ME).await);
             }
             sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// The targets are those of the file again: others do not answer.
+    async fn has_its_own_targets(&self) {
+        for (name, upstream) in self.handle.status().upstreams {
+            for (colour, _) in upstream.pools.iter().filter(|(_, pool)| pool.overridden) {
+                let (colour, upstream) = (colour.clone(), Some(name.clone()));
+                let reset = SetPool { upstream, colour, targets: None, force: true };
+                drop(self.handle.set_pool(reset, ME).await);
+            }
         }
     }
 
@@ -153,20 +213,35 @@ impl World {
     }
 
     async fn commanded(&self, command: &str, body: &[u8]) {
+        if leads_away(body) {
+            return;
+        }
+        self.settled().await;
+        self.has_its_own_targets().await;
         let before = self.settled().await;
-        let length = body.len();
-        let head = format!(
-            "POST /v1/{command} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
-             content-length: {length}\r\n\r\n"
-        );
-        let answer = self.ask(&[head.as_bytes(), body].concat(), false).await;
+        let answer = if ["history", "why"].contains(&command) {
+            let Some(query) = query(body) else { return };
+            let head = format!(
+                "GET /v1/{command}?{query} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+            );
+            self.ask(head.as_bytes(), false).await
+        } else {
+            let length = body.len();
+            let head = format!(
+                "POST /v1/{command} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+                 content-length: {length}\r\n\r\n"
+            );
+            self.ask(&[head.as_bytes(), body].concat(), false).await
+        };
         let (status, body) = parts(&answer);
         assert!([200, 404, 409, 422, 503].contains(&status), "{status}");
         if status != 200 {
             let refusal: Refusal = serde_json::from_slice(&body).unwrap();
             assert_eq!(refusal.status, status);
             assert!(!refusal.detail.is_empty());
-            assert_eq!(self.settled().await, before, "what is refused changes nothing");
+            let after = self.settled().await;
+            let same = after.generation == before.generation;
+            assert!(same || has_ended(&before, &after), "what is refused changes nothing");
             return;
         }
         let lines = body
@@ -175,12 +250,25 @@ impl World {
         match command {
             "probe" => assert!(same::<Probed>(&body)),
             "reload" => assert!(same::<Reloaded>(&body)),
+            "preview" => assert!(same::<Previewed>(&body)),
+            "maintenance" => assert!(same::<Maintained>(&body)),
+            "pause" | "resume" => assert!(same::<Paused>(&body)),
+            "pool" => assert!(same::<PoolSet>(&body)),
+            "explain" => assert!(same::<Explained>(&body)),
+            "why" => assert!(same::<Whys>(&body)),
+            // What was asked stands in it as it was written.
+            "history" => lines.for_each(|line| drop(read::<Entry>(line))),
             _ => lines.for_each(|line| assert!(same::<Event>(line))),
         }
-        assert!(self.settled().await <= before + 1);
+        assert!(self.settled().await.generation <= before.generation + PUBLISHED);
     }
 
     async fn sent_as_it_is(&self, bytes: &[u8]) {
+        // Nobody can see here what targets these are to be.
+        let names = |word: &[u8]| bytes.windows(word.len()).any(|part| part == word);
+        if names(b"targets") || names(b"\\u") {
+            return;
+        }
         let answer = self.ask(bytes, true).await;
         assert!(answer.is_empty() || answer.starts_with(b"HTTP/1."));
         assert!(!answer.starts_with(b"HTTP/1.1 500"));
@@ -213,6 +301,35 @@ impl World {
     }
 }
 
+/// Whether the body of a command names a target that is not of this machine.
+fn leads_away(body: &[u8]) -> bool {
+    let Ok(asked) = serde_json::from_slice::<Value>(body) else { return false };
+    let is_here = |target: &Value| {
+        let text = target.as_str().unwrap_or_default();
+        text.starts_with("127.0.0.1:") || text.starts_with("unix:")
+    };
+    let targets = asked.get("targets").and_then(Value::as_array);
+    targets.is_some_and(|targets| !targets.iter().all(is_here))
+}
+
+/// As what may stand in a request line behind a `?`; `None`: it may not.
+fn query(bytes: &[u8]) -> Option<&str> {
+    let may_stand = |byte: &u8| byte.is_ascii_graphic() && !b"#\"<>\\^`{|}".contains(byte);
+    let query = std::str::from_utf8(bytes).ok()?;
+    bytes.iter().all(may_stand).then_some(query)
+}
+
+/// Whether an order that stood before is over now, as the time of day has it: that is published too.
+fn has_ended(before: &Status, after: &Status) -> bool {
+    before.upstreams.iter().any(|(name, before)| {
+        let after = &after.upstreams[name];
+        (before.preview.is_some() && after.preview.is_none())
+            || (before.maintenance.is_some() && after.maintenance.is_none())
+            || (before.pause.is_some() && after.pause.is_none())
+            || (before.rollback.is_some() && after.rollback.is_none())
+    })
+}
+
 /// What `proxyctl` reads, it could have written.
 fn decode(line: &[u8]) {
     if let Ok(event) = serde_json::from_slice::<Event>(line) {
@@ -228,8 +345,11 @@ fn decode(line: &[u8]) {
 
 /// Whether `text` is a `T`, written as we write it.
 fn same<T: serde::Serialize + serde::de::DeserializeOwned>(text: &[u8]) -> bool {
-    let value: T = serde_json::from_slice(text).unwrap();
-    serde_json::to_vec(&value).unwrap() == text.trim_ascii_end()
+    serde_json::to_vec(&read::<T>(text)).unwrap() == text.trim_ascii_end()
+}
+
+fn read<T: serde::de::DeserializeOwned>(text: &[u8]) -> T {
+    serde_json::from_slice(text).unwrap()
 }
 
 /// Status and content of a whole answer, read by somebody else; chunks are joined.

@@ -106,7 +106,7 @@ fn what(entry: &Entry) -> String {
 
 fn outcome(entry: &Entry) -> (Tone, String) {
     let tone = match entry.outcome.as_str() {
-        "refused" | "lost" => Tone::Bad,
+        "refused" | "lost" | "reverted" | "frozen" => Tone::Bad,
         "cut" | "reopened" | "unanswered" => Tone::Warn,
         _ => Tone::Good,
     };

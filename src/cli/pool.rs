@@ -16,6 +16,7 @@ use crate::cli::screen::line;
 use crate::control::command::status::Status;
 use crate::control::command::target::PoolSet;
 use crate::control::command::target::SetPool;
+use crate::model::colour::Colour;
 
 /// `pool`.
 ///
@@ -61,6 +62,7 @@ pub async fn deploy(hand: &mut Hand<'_>, args: Deploy) -> Result<u8, Stopped> {
             return Ok(USAGE);
         }
     };
+    let (targets, at_once) = (args.targets.clone(), args.steps.is_empty());
     let promote = Promote {
         colour,
         which: Which { upstreams: vec![name.clone()], all: false },
@@ -69,15 +71,30 @@ pub async fn deploy(hand: &mut Hand<'_>, args: Deploy) -> Result<u8, Stopped> {
         expect_live: Some(colour.other()),
         build: args.build,
         bake: args.bake,
-        steps: Vec::new(),
-        pause: None,
+        steps: args.steps,
+        pause: args.pause,
         on_fail: args.on_fail,
         dry_run: false,
     };
     let code = promote::promote_with(hand, promote, Some(args.targets)).await?;
-    if code == REFUSED && !hand.json {
+    // Of one in steps, users may have had the new targets before it was refused.
+    if code == REFUSED && !hand.json && (at_once || !has(hand, &name, colour, &targets).await?) {
         hand.err
             .say(&format!("  {name}: {colour} has its former targets again, nothing has changed"));
     }
     Ok(code)
+}
+
+/// Whether these are the targets of the colour now.
+async fn has(
+    hand: &mut Hand<'_>,
+    name: &str,
+    colour: Colour,
+    targets: &[String],
+) -> Result<bool, Stopped> {
+    let body = hand.fetch("/v1/status").await?;
+    let status: Status = hand.understand(&body)?;
+    let pools = status.upstreams.get(name).map(|upstream| &upstream.pools);
+    let pool = pools.and_then(|pools| pools.get(colour.as_str()));
+    Ok(pool.is_some_and(|pool| pool.targets.iter().map(|it| &it.address).eq(targets)))
 }

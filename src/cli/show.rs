@@ -15,7 +15,10 @@ use crate::control::command::status::ConfigStatus;
 use crate::control::command::status::Phase;
 use crate::control::command::status::PoolStatus;
 use crate::control::command::status::PreviewStatus;
+use crate::control::command::status::RollStatus;
+use crate::control::command::status::RollbackStatus;
 use crate::control::command::status::Status;
+use crate::control::command::status::StepsStatus;
 use crate::control::command::status::TargetStatus;
 use crate::control::command::status::UpstreamStatus;
 use crate::model::colour::Colour;
@@ -31,6 +34,9 @@ pub fn status(status: &Status, now: SystemTime) -> Vec<Line> {
         page.push(headline(name, upstream, now));
         page.extend(promotion(upstream, now));
         page.extend(canary(upstream, now));
+        page.extend(steps(upstream, now));
+        page.extend(roll(upstream, now));
+        page.extend(rollback(upstream));
         page.extend(preview(upstream));
         page.extend(maintenance(upstream));
         page.extend(pause(upstream));
@@ -88,6 +94,28 @@ fn canary(upstream: &UpstreamStatus, now: SystemTime) -> Option<Line> {
     let ago = ago(since, now);
     let text = format!("  canary: {colour} gets {weight} % of the users, since {since}{ago}");
     Some(line(Tone::Warn, text))
+}
+
+fn steps(upstream: &UpstreamStatus, now: SystemTime) -> Option<Line> {
+    let running = upstream.steps.as_ref()?;
+    let StepsStatus { id, colour, weight, step, steps, since, by, .. } = running;
+    let ago = ago(since, now);
+    let text = format!(
+        "  promotion {id} in steps: {colour} at step {step} of {steps} ({weight} %), by {by}, since {since}{ago}"
+    );
+    Some(line(Tone::Warn, text))
+}
+
+fn roll(upstream: &UpstreamStatus, now: SystemTime) -> Option<Line> {
+    let RollStatus { since, by } = upstream.roll.as_ref()?;
+    let ago = ago(since, now);
+    Some(line(Tone::Warn, format!("  rolled by {by}, since {since}{ago}")))
+}
+
+fn rollback(upstream: &UpstreamStatus) -> Option<Line> {
+    let RollbackStatus { colour, instant_until } = upstream.rollback.as_ref()?;
+    let text = format!("  held: a rollback to {colour} is instant until {instant_until}");
+    Some(line(Tone::Plain, text))
 }
 
 fn preview(upstream: &UpstreamStatus) -> Option<Line> {
@@ -238,6 +266,9 @@ mod tests {
         "app": {
           "live": "green", "standby": "blue", "since": "2026-11-23T19:57:00Z",
           "promotion": {"id": "p-8", "colour": "green", "phase": "draining", "since": "2026-11-23T19:59:56Z"},
+          "steps": {"id": "p-7", "colour": "green", "weight": 2.5, "step": 1, "steps": 3, "pause_seconds": 60,
+                    "since": "2026-11-23T19:59:00Z", "by": {"uid": 7, "gid": 7, "pid": 9, "command": "proxyctl promote"}},
+          "rollback": {"colour": "blue", "instant_until": "2026-11-23T20:09:56Z"},
           "pools": {
             "blue": {"in_flight": 3, "tunnels": 1, "overridden": true, "file": ["10.0.0.9:80"], "targets": [
               {"address": "10.0.0.11:8080", "admin": "draining", "healthy": true, "ejected": false, "in_flight": 3,
@@ -250,7 +281,7 @@ mod tests {
               {"address": "10.0.0.12:8081", "healthy": null, "in_flight": 12, "last_probe": null}]}
           }
         },
-        "files": {"promotion": null, "pools": {"targets": {"in_flight": 0, "tunnels": 0, "targets": []}}}
+        "files": {"promotion": null, "roll": {"since": "2026-11-23T19:59:30Z", "by": {"uid": 7, "gid": 7}}, "pools": {"targets": {"in_flight": 0, "tunnels": 0, "targets": []}}}
       },
       "listeners": [{"bind": "127.0.0.1:0", "address": "127.0.0.1:41233"}],
       "config": {
@@ -276,6 +307,8 @@ mod tests {
                 "",
                 "app: green is live since 2026-11-23T19:57:00Z (3 min)",
                 "  promotion p-8: switched to green, draining blue, since 2026-11-23T19:59:56Z (4 s)",
+                "  promotion p-7 in steps: green at step 1 of 3 (2.5 %), by uid 7 pid 9 (proxyctl promote), since 2026-11-23T19:59:00Z (1 min)",
+                "  held: a rollback to blue is instant until 2026-11-23T20:09:56Z",
                 "  POOL   TARGET                     HEALTH      LAST PROBE              IN FLIGHT  TUNNELS",
                 "  blue   2 targets, not the file's  1 of 2                              3          1",
                 "         10.0.0.11:8080 (draining)  healthy     200 in 1.2 ms, 1 s ago  3",
@@ -285,6 +318,7 @@ mod tests {
                 "         10.0.0.12:8081             not probed                          12",
                 "",
                 "files: one pool, not promotable",
+                "  rolled by uid 7, since 2026-11-23T19:59:30Z (30 s)",
                 "  POOL     TARGET     HEALTH  LAST PROBE  IN FLIGHT  TUNNELS",
                 "  targets  0 targets  0 of 0              0          0",
                 "",

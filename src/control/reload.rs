@@ -221,8 +221,12 @@ fn warmup(
 ) -> Option<Arc<Warmup>> {
     let settings = upstream.promotion.warmup.as_deref()?;
     let known = old.and_then(|old| old.warmup.as_ref());
-    let same = known.filter(|known| known.settings == *settings);
-    Some(same.map_or_else(|| Arc::new(Warmup::new(settings.clone(), workers)), Arc::clone))
+    let warmup = match known {
+        Some(same) if same.settings == *settings => return Some(Arc::clone(same)),
+        Some(other) => Warmup::in_place_of(other, settings.clone(), workers),
+        None => Warmup::new(settings.clone(), workers),
+    };
+    Some(Arc::new(warmup))
 }
 
 /// A standby pool is born as shut as the one that it replaces; a previewed one lets previews in, and

@@ -18,10 +18,12 @@ use crate::control::command::status::PromotionStatus;
 use crate::control::command::status::ReloadStatus;
 use crate::control::command::status::RollbackStatus;
 use crate::control::command::status::Status;
+use crate::control::command::status::StepsStatus;
 use crate::control::command::status::TargetStatus;
 use crate::control::command::status::UpstreamStatus;
 use crate::control::events;
 use crate::control::supervisor::guards::Held;
+use crate::control::supervisor::rolls::Rolling;
 use crate::model::colour::Colour;
 use crate::model::health::Kept;
 use crate::model::health::ProbeRecord;
@@ -45,6 +47,10 @@ pub struct Board {
     pub promotions: BTreeMap<String, PromotionStatus>,
     /// The guards that were granted; some may be over.
     pub guards: Vec<Held>,
+    /// The promotion in steps of each upstream that has one.
+    pub walks: BTreeMap<String, StepsStatus>,
+    /// The rolls that were let begin; some may be over.
+    pub rolls: Vec<Rolling>,
     /// Pools that a reload replaced and that still have work.
     pub leftovers: Vec<Arc<Pool>>,
     /// The open listeners.
@@ -62,6 +68,8 @@ impl Board {
             ready: false,
             promotions: BTreeMap::new(),
             guards: Vec::new(),
+            walks: BTreeMap::new(),
+            rolls: Vec::new(),
             leftovers: Vec::new(),
             listeners: Vec::new(),
             config: ConfigStatus { path, pending_restart: Vec::new(), last_reload },
@@ -128,13 +136,22 @@ fn of_upstream(upstream: &Upstream, snapshot: &Snapshot, board: &Board) -> Upstr
         canary: upstream.canary_order().map(of_canary),
         preview: upstream.orders.preview.as_ref().map(of_preview),
         maintenance: upstream.orders.maintenance.as_ref().map(of_maintenance),
-        rollback: upstream.orders.held.as_ref().map(|held| RollbackStatus {
-            colour: held.colour,
-            instant_until: events::at(held.until),
-        }),
+        rollback: way_back(upstream),
         pause: upstream.orders.pause.as_ref().map(of_pause),
+        steps: board.walks.get(&*upstream.name).cloned(),
+        roll: board
+            .rolls
+            .iter()
+            .find_map(|rolling| rolling.status(&upstream.name)),
         pools,
     }
+}
+
+/// None once somebody has given it up: the colour is shut then, or has got other targets.
+fn way_back(upstream: &Upstream) -> Option<RollbackStatus> {
+    let held = upstream.orders.held.as_ref()?;
+    let is_ready = !upstream.pool(held.colour)?.leases().is_shut();
+    is_ready.then(|| RollbackStatus { colour: held.colour, instant_until: events::at(held.until) })
 }
 
 fn of_canary(order: &Canary) -> CanaryStatus {

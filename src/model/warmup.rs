@@ -2,6 +2,7 @@
 
 use std::hash::DefaultHasher;
 use std::hash::Hasher;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -32,9 +33,16 @@ pub struct Warmup {
     /// How it is done.
     pub settings: WarmupSettings,
     seen: Recent,
-    /// The id of the pool that was about to be live last, and how often one was.
+    calls: Arc<Calls>,
+}
+
+/// Which pool was about to be live, for the workers; the same under whatever settings.
+#[derive(Debug, Default)]
+struct Calls {
+    /// The id of the last such pool.
     awaited: AtomicU64,
-    calls: AtomicU64,
+    /// How often there was one.
+    count: AtomicU64,
 }
 
 /// What is repeated of a request: whom it asked, and for what. No field of it is.
@@ -86,7 +94,14 @@ impl Warmup {
     #[must_use]
     pub fn new(settings: WarmupSettings, workers: usize) -> Self {
         let seen = Recent::new(workers, settings.requests);
-        Self { settings, seen, awaited: AtomicU64::new(0), calls: AtomicU64::new(0) }
+        Self { settings, seen, calls: Arc::default() }
+    }
+
+    /// Nothing seen yet, in place of one with other settings. A promotion that has begun under those
+    /// calls the workers all the same.
+    #[must_use]
+    pub fn in_place_of(old: &Self, settings: WarmupSettings, workers: usize) -> Self {
+        Self { calls: Arc::clone(&old.calls), ..Self::new(settings, workers) }
     }
 
     /// Whether requests for this raw target may be remembered.
@@ -127,16 +142,16 @@ impl Warmup {
 
     /// The pool of this id is about to be live: workers open connections to it.
     pub fn awaits(&self, pool: u64) {
-        self.awaited.store(pool, Ordering::Relaxed);
-        self.calls.fetch_add(1, Ordering::Release);
+        self.calls.awaited.store(pool, Ordering::Relaxed);
+        self.calls.count.fetch_add(1, Ordering::Release);
     }
 
     /// Which call of [`awaits`](Self::awaits) was the last, if it was for the pool of this id. A
     /// worker that comes to look a little late still finds it.
     #[must_use]
     pub fn call_for(&self, pool: u64) -> Option<u64> {
-        let call = self.calls.load(Ordering::Acquire);
-        (self.awaited.load(Ordering::Relaxed) == pool).then_some(call)
+        let call = self.calls.count.load(Ordering::Acquire);
+        (self.calls.awaited.load(Ordering::Relaxed) == pool).then_some(call)
     }
 }
 
@@ -210,6 +225,19 @@ mod tests {
         let expected = Repeat { host: "a.test".to_owned(), target: "/shop/a?x=1".to_owned() };
         assert_eq!(warmup.repeats(), [expected]);
         assert_eq!(warmup.live_p95(), Some(Duration::from_millis(5)));
+    }
+
+    #[test]
+    fn other_settings_see_anew_and_hear_the_calls_of_a_promotion_that_began_before() {
+        let old = warmup();
+        old.remember(0, b"a.test", b"/", Duration::from_millis(5));
+        old.awaits(1);
+        let first = old.call_for(1);
+        let new = Warmup::in_place_of(&old, WarmupSettings { rate: 5, ..old.settings.clone() }, 1);
+        assert!(new.repeats().is_empty());
+        assert_eq!(new.call_for(1), first, "workers that have heard it do not open twice");
+        old.awaits(1);
+        assert!(new.call_for(1).is_some_and(|call| Some(call) != first));
     }
 
     #[test]

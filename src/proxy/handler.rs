@@ -129,15 +129,15 @@ pub(crate) fn arrive(
     let exchange = Exchange::begin(worker, connection, stream);
     let plan = decide(worker, connection, head);
     exchange.ask(asked(connection, head, plan.as_ref().ok()));
-    let next = settle(&exchange, head, plan);
+    let next = settle(&exchange, head, plan, None);
     Arrival { exchange, next }
 }
 
-/// Decides once more about a request that was held.
-pub(crate) fn again(exchange: &Rc<Exchange>, head: &impl Head) -> Next {
+/// Decides once more about a request that was held, and keeps its place if it is to be held again.
+pub(crate) fn again(exchange: &Rc<Exchange>, head: &impl Head, held: Box<Held>) -> Next {
     let plan = decide(&exchange.worker, &exchange.connection, head);
     exchange.is_theirs();
-    settle(exchange, head, plan)
+    settle(exchange, head, plan, Some(held))
 }
 
 /// Whether it is shown a preview, or may be once it is let go.
@@ -149,8 +149,13 @@ fn may_be_preview(plan: Option<&Plan>) -> bool {
     }
 }
 
-/// What becomes of an exchange about which this was decided.
-fn settle(exchange: &Rc<Exchange>, head: &impl Head, plan: Result<Plan, Fault>) -> Next {
+/// What becomes of an exchange about which this was decided; `held` has waited already.
+fn settle(
+    exchange: &Rc<Exchange>,
+    head: &impl Head,
+    plan: Result<Plan, Fault>,
+    held: Option<Box<Held>>,
+) -> Next {
     match plan {
         Ok(Plan::Forward { lease, timeouts, route, generation, body_max, extras }) => {
             exchange.decided_on(generation);
@@ -183,9 +188,12 @@ fn settle(exchange: &Rc<Exchange>, head: &impl Head, plan: Result<Plan, Fault>) 
             })
         }
         Ok(Plan::Hold { orders, pool, at_most }) => {
-            let held = Held::new(exchange, head.method(), &orders, &pool.upstream, at_most);
+            let held = match held {
+                Some(held) => Ok(held.once_more(&orders, &pool)),
+                None => Held::new(exchange, head.method(), &orders, &pool, at_most).map(Box::new),
+            };
             exchange.belong_to(pool);
-            held.map_or_else(Next::Reply, |held| Next::Hold(Box::new(held)))
+            held.map_or_else(Next::Reply, Next::Hold)
         }
         Err(fault) => {
             if fault.is_for_want_of_room() {

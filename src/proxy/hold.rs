@@ -22,6 +22,7 @@ use crate::model::snapshot::Snapshot;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::reply;
 use crate::proxy::reply::Reply;
+use crate::proxy::view::WorkerPool;
 use crate::proxy::worker::Worker;
 
 /// What one worker holds.
@@ -36,7 +37,7 @@ struct Waiting {
     upstream: Arc<str>,
     safe: bool,
     /// When it has waited for too long.
-    until: Cell<Instant>,
+    until: Instant,
     turn: Cell<Option<Instant>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -46,6 +47,8 @@ pub(crate) struct Held {
     worker: Rc<Worker>,
     key: u64,
     waiting: Rc<Waiting>,
+    /// The pool that would have served it.
+    pool: Rc<WorkerPool>,
     /// When the pause is over by itself.
     pub(crate) over_at: SystemTime,
     /// Its head as it came, where nothing else keeps it (HTTP/1).
@@ -62,7 +65,7 @@ pub(crate) enum Freed {
 }
 
 impl Held {
-    /// Holds a request to `upstream`, for which `orders` has a pause.
+    /// Holds a request to `pool`, for which `orders` has a pause.
     ///
     /// # Errors
     ///
@@ -71,7 +74,7 @@ impl Held {
         exchange: &Rc<Exchange>,
         method: &str,
         orders: &Orders,
-        upstream: &Arc<str>,
+        pool: &Rc<WorkerPool>,
         at_most: usize,
     ) -> Result<Self, Reply> {
         let Some(pause) = &orders.pause else {
@@ -81,33 +84,40 @@ impl Held {
         if !worker.admission.hold(at_most) {
             return Err(reply::paused(pause.until, exchange));
         }
-        worker.metrics.held();
-        let waiting = Rc::new(Waiting {
-            upstream: Arc::clone(upstream),
-            safe: is_safe(method),
-            until: Cell::new(worker.clock.deadline(pause.max)),
-            turn: Cell::new(None),
-            waker: RefCell::new(None),
-        });
-        let holding = &worker.holding;
-        let key = holding.next.get();
-        holding.next.set(key + 1);
-        holding
-            .waiting
-            .borrow_mut()
-            .insert(key, Rc::clone(&waiting));
-        let (worker, over_at) = (Rc::clone(worker), pause.until);
-        Ok(Self { worker, key, waiting, over_at, head: Vec::new() })
+        pool.held_meters.held();
+        let waiting = Waiting::new(pool, is_safe(method), worker.clock.deadline(pause.max));
+        let key = worker.holding.next.get();
+        worker.holding.next.set(key + 1);
+        worker.holding.insert(key, &waiting);
+        let (worker, pool, over_at) = (Rc::clone(worker), Rc::clone(pool), pause.until);
+        Ok(Self { worker, key, waiting, pool, over_at, head: Vec::new() })
+    }
+
+    /// Its turn had come, and `orders` has a pause for it again: it keeps its place among those that are
+    /// held, and the time that it has waited counts.
+    pub(crate) fn once_more(
+        mut self: Box<Self>,
+        orders: &Orders,
+        pool: &Rc<WorkerPool>,
+    ) -> Box<Self> {
+        if pool.upstream != self.pool.upstream {
+            pool.held_meters.held();
+            self.pool.held_meters.let_go();
+            self.pool = Rc::clone(pool);
+        }
+        let mut until = self.until();
+        if let Some(pause) = &orders.pause {
+            self.over_at = pause.until;
+            until = until.min(self.worker.clock.deadline(pause.max));
+        }
+        self.waiting = Waiting::new(pool, self.waiting.safe, until);
+        self.worker.holding.insert(self.key, &self.waiting);
+        self
     }
 
     /// When it will have waited for too long.
     pub(crate) fn until(&self) -> Instant {
-        self.waiting.until.get()
-    }
-
-    /// One that is held once more has waited already: not beyond `until`.
-    pub(crate) fn not_beyond(&self, until: Instant) {
-        self.waiting.until.set(until.min(self.until()));
+        self.waiting.until
     }
 
     /// Ready once it is not to be held any longer.
@@ -131,11 +141,27 @@ impl Drop for Held {
     fn drop(&mut self) {
         self.worker.holding.waiting.borrow_mut().remove(&self.key);
         self.worker.admission.let_go();
-        self.worker.metrics.let_go();
+        self.pool.held_meters.let_go();
+    }
+}
+
+impl Waiting {
+    fn new(pool: &WorkerPool, safe: bool, until: Instant) -> Rc<Self> {
+        Rc::new(Self {
+            upstream: Arc::clone(&pool.upstream),
+            safe,
+            until,
+            turn: Cell::new(None),
+            waker: RefCell::new(None),
+        })
     }
 }
 
 impl Holding {
+    fn insert(&self, key: u64, waiting: &Rc<Waiting>) {
+        self.waiting.borrow_mut().insert(key, Rc::clone(waiting));
+    }
+
     /// Gives turns to those that `snapshot` does not hold any more, and wakes all: each sees for itself
     /// whether its turn or its time has come, or its client gone.
     pub(crate) fn tick(&self, now: Instant, snapshot: &Snapshot) {

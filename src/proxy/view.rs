@@ -19,6 +19,7 @@ use crate::model::pool::Pool;
 use crate::model::snapshot::Snapshot;
 use crate::model::upstream::Upstream;
 use crate::observe::access::Fixed;
+use crate::observe::metrics::HeldMeters;
 use crate::observe::metrics::Metrics;
 use crate::observe::metrics::PoolMeters;
 use crate::observe::metrics::TargetMeters;
@@ -37,6 +38,8 @@ pub(crate) struct WorkerPool {
     pool: Arc<Pool>,
     /// Where this pool's requests are counted.
     pub(crate) meters: PoolMeters,
+    /// Where the requests to its upstream are counted that pauses hold.
+    pub(crate) held_meters: HeldMeters,
     /// Where its targets' errors are counted, in the order of the targets.
     pub(crate) target_meters: Vec<TargetMeters>,
     /// How the log names its targets, in the same order, and then no target.
@@ -184,6 +187,7 @@ impl WorkerPool {
         Self {
             pool: Arc::clone(pool),
             meters: metrics.pool(pool),
+            held_meters: metrics.held(&pool.upstream),
             target_meters: pool
                 .targets
                 .iter()

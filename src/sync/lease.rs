@@ -65,6 +65,8 @@ pub struct Leases {
     streams_reset: AtomicUsize,
     websockets_closed: AtomicUsize,
     events_ended: AtomicUsize,
+    /// What of each of these was added up already, in the order of [`cut_counts`](Self::cut_counts).
+    added_up: [AtomicUsize; 5],
 }
 
 /// How long after its turn something that can be ended well may take to come to a place where that is
@@ -126,6 +128,11 @@ pub struct CutCount {
 }
 
 impl CutCount {
+    fn of(counts: [usize; 5]) -> Self {
+        let [requests, tunnels, streams_reset, websockets_closed, events_ended] = counts;
+        Self { requests, tunnels, streams_reset, websockets_closed, events_ended }
+    }
+
     /// How many were ended by force.
     #[must_use]
     pub fn forced(self) -> usize {
@@ -149,6 +156,7 @@ impl Leases {
             streams_reset: AtomicUsize::new(0),
             websockets_closed: AtomicUsize::new(0),
             events_ended: AtomicUsize::new(0),
+            added_up: std::array::from_fn(|_| AtomicUsize::new(0)),
         }
     }
 
@@ -247,7 +255,7 @@ impl Leases {
     /// Asks every holder of a lease to end now; each sees it at its next look. What can be ended well
     /// takes its turn within `spread` (to the millisecond), so that not all come back at once.
     pub fn cut(&self, spread: Duration) {
-        for count in self.cut_counts() {
+        for count in self.cut_counts().into_iter().chain(&self.added_up) {
             count.store(0, Ordering::Release);
         }
         let spread = usize::try_from(spread.as_millis()).unwrap_or(usize::MAX);
@@ -271,9 +279,16 @@ impl Leases {
     /// What has been ended since the last [`cut`](Self::cut).
     #[must_use]
     pub fn cut_count(&self) -> CutCount {
-        let counts = self.cut_counts().map(|count| count.load(Ordering::Acquire));
-        let [requests, tunnels, streams_reset, websockets_closed, events_ended] = counts;
-        CutCount { requests, tunnels, streams_reset, websockets_closed, events_ended }
+        CutCount::of(self.cut_counts().map(|count| count.load(Ordering::Acquire)))
+    }
+
+    /// The same without what this has told before. For one caller, who adds it up.
+    pub fn cut_news(&self) -> CutCount {
+        let mut news = self.cut_counts().map(|count| count.load(Ordering::Acquire));
+        for (count, told) in news.iter_mut().zip(&self.added_up) {
+            *count -= told.swap(*count, Ordering::AcqRel).min(*count);
+        }
+        CutCount::of(news)
     }
 }
 

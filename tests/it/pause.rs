@@ -20,7 +20,9 @@ use crate::harness::pages;
 use crate::harness::wait::pause;
 
 fn held(proxy: &Proxy) -> f64 {
-    proxy.metrics().value("proxy_requests_held", &[])
+    proxy
+        .metrics()
+        .value("proxy_requests_held", &[("upstream", "app")])
 }
 
 #[track_caller]
@@ -84,8 +86,9 @@ fn what_is_held_goes_to_whatever_is_live_once_it_is_let_go() {
     assert_eq!((blue.requests().len(), green.executions("one")), (before, 1));
     eventually("the order is over", || proxy.app()["pause"].is_null());
     let metrics = proxy.metrics();
-    assert_eq!(metrics.value("proxy_requests_held", &[]), 0.0);
-    assert_eq!(metrics.value("proxy_requests_held_total", &[]), 4.0);
+    let app = [("upstream", "app")];
+    assert_eq!(metrics.value("proxy_requests_held", &app), 0.0);
+    assert_eq!(metrics.value("proxy_requests_held_total", &app), 4.0);
     assert_eq!(warm.get("/").expect(200).colour(), "green", "the connection goes on");
 }
 
@@ -203,6 +206,57 @@ fn what_is_held_is_let_go_one_after_the_other() {
     times.sort_unstable();
     let middle = times[14] - times[5];
     assert!(middle > Duration::from_millis(500), "half of them within {middle:?}");
+}
+
+#[test]
+fn who_is_held_once_more_keeps_its_place_also_beyond_a_lower_limit() {
+    let (blue, _green, mut proxy) = app_with(&json!({ "limits": { "paused": 3 } }));
+    proxy.ctl(["pause", "--max", "60s"]).expect(0);
+    let [mut first, mut write, mut last] = [proxy.http(), proxy.http(), proxy.http()];
+    first.send("GET", "/", &[], b"");
+    wait_until_held(&proxy, 1);
+    write.send("POST", "/?id=written", &[], b"x");
+    wait_until_held(&proxy, 2);
+    last.send("GET", "/", &[], b"");
+    wait_until_held(&proxy, 3);
+    // Their turns are three seconds from each other. Before the second one's, writes are held again,
+    // and none of them could be held anew.
+    proxy.ctl(["resume", "--over", "9s"]).expect(0);
+    first.answer().expect(200);
+    proxy
+        .ctl(["pause", "--writes-only", "--max", "60s"])
+        .expect(0);
+    proxy.rewrite_config(&json!({ "limits": { "paused": 1 } }));
+    proxy.ctl(["reload"]).expect(0);
+    last.answer().expect(200);
+    assert_eq!((held(&proxy), blue.executions("written")), (1.0, 0));
+    proxy.http().request("POST", "/", &[], b"x").expect(503);
+    proxy.ctl(["resume", "--over", "1ms"]).expect(0);
+    write.answer().expect(200);
+    let held_in_all = [("upstream", "app")];
+    assert_eq!(
+        proxy
+            .metrics()
+            .value("proxy_requests_held_total", &held_in_all),
+        3.0,
+        "each counts once"
+    );
+}
+
+#[test]
+fn what_is_held_is_counted_apart_for_each_upstream() {
+    let (_blue, _green, proxy) = app_with(&json!({
+        "upstreams": { "other": { "targets": ["127.0.0.1:9"] } },
+    }));
+    proxy.ctl(["pause", "app"]).expect(0);
+    let mut client = proxy.http();
+    client.send("GET", "/", &[], b"");
+    wait_until_held(&proxy, 1);
+    let metrics = proxy.metrics();
+    assert_eq!(metrics.value("proxy_requests_held", &[("upstream", "other")]), 0.0);
+    assert_eq!(metrics.value("proxy_requests_held_total", &[("upstream", "other")]), 0.0);
+    proxy.ctl(["resume", "app", "--over", "1ms"]).expect(0);
+    client.answer().expect(200);
 }
 
 #[test]

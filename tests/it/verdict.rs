@@ -293,6 +293,10 @@ fn killed_in_a_bake_it_comes_back_with_the_new_colour_and_holds_the_old_one() {
     assert_eq!(proxy.app()["rollback"]["colour"], "blue");
     proxy.ctl(["guard", "blue", "--", "true"]).expect(125);
     assert!(proxy.stderr().contains("verdict of a bake is LOST"), "{}", proxy.stderr());
+    let told = proxy.ctl(["history"]).expect(0).stdout;
+    assert!(told.contains("green is judged no longer and stays live"), "{told}");
+    let told = proxy.ctl(["status"]).expect(0).stdout;
+    assert!(told.contains("held: a rollback to blue is instant until "), "{told}");
 }
 
 #[test]

@@ -213,3 +213,18 @@ fn it_follows_no_redirect_and_brings_back_no_cookie_that_it_was_given() {
     }
     assert_eq!(blue.requests().len(), before, "nor was it followed to anybody else");
 }
+
+#[test]
+fn a_reload_that_changes_the_warm_up_leaves_connections_open_at_the_next_switch() {
+    let (_blue, green, mut proxy) =
+        app_with(&warmup(&json!({ "connections": 0, "timeout": "1s" })));
+    traffic(&proxy);
+    proxy.promote("green");
+    proxy.ctl(["rollback"]).expect(0);
+    eventually("what probes and the warm-up had opened is closed", || green.connections() == 0);
+    proxy.rewrite_config(&warmup(&json!({ "connections": 3 })));
+    proxy.ctl(["reload"]).expect(0);
+    traffic(&proxy);
+    proxy.promote("green");
+    eventually("three connections to the new colour", || green.connections() == 3);
+}

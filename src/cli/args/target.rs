@@ -8,6 +8,7 @@ use crate::cli::args::colour;
 use crate::cli::args::on_fail;
 use crate::model::colour::Colour;
 use crate::model::on_fail::OnFail;
+use crate::model::split::Share;
 
 /// What `roll --help` ends with.
 pub const ROLL_HELP: &str = "\
@@ -24,7 +25,8 @@ how to go on. Meanwhile nobody else can promote or roll the upstream (they get e
 pub const DEPLOY_HELP: &str = "\
 The whole story in one line: the colour that is not live gets these targets, must pass the gate, is made
 live, and the other one drains; the last line is the receipt. If the gate refuses, the colour has its
-former targets again and nothing has changed (exit 1). Of two deploys at once one is told to wait (4).";
+former targets again and nothing has changed (exit 1). Of two deploys at once one is told to wait (4).
+With --steps it gets a part of the users first; once that has begun, it keeps its new targets.";
 
 /// `target`.
 #[derive(Debug, Subcommand)]
@@ -110,6 +112,12 @@ pub struct Deploy {
     /// Compare it for so long, after the switch, with the colour it replaced: 5m (promotion.bake)
     #[arg(long, value_name = "DURATION")]
     pub bake: Option<String>,
+    /// Percent of the users, step by step, each judged before the next: 1,10,50,100
+    #[arg(long, value_name = "PERCENT", value_delimiter = ',')]
+    pub steps: Vec<Share>,
+    /// How long each step is judged, at least [default: 60s]
+    #[arg(long, value_name = "DURATION", requires = "steps")]
+    pub pause: Option<String>,
     /// What becomes of it if it is worse: revert, freeze or notify (promotion.on_fail)
     #[arg(long, value_name = "WHAT", value_parser = on_fail())]
     pub on_fail: Option<OnFail>,

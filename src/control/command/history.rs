@@ -1,5 +1,7 @@
 //! `GET /v1/history`: who changed what, when, and what came of it; one line of JSON a change.
 
+use std::fmt;
+
 use serde::Deserialize;
 use serde::Serialize;
 use serde_json::Value;
@@ -87,6 +89,23 @@ impl Who {
     #[must_use]
     pub fn proxyd() -> Self {
         Self::Itself("proxyd".to_owned())
+    }
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (uid, pid, command) = match self {
+            Self::Itself(name) => return f.write_str(name),
+            Self::Peer { uid, pid, command, .. } => (uid, pid, command),
+        };
+        write!(f, "uid {uid}")?;
+        if let Some(pid) = pid {
+            write!(f, " pid {pid}")?;
+        }
+        match command {
+            Some(command) => write!(f, " ({command})"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::control::command::history::Who;
 use crate::control::command::is_false;
 use crate::model::colour::Colour;
 use crate::model::problem::Problem;
@@ -56,6 +57,12 @@ pub struct UpstreamStatus {
     /// Its requests are held, or are being let go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause: Option<PauseStatus>,
+    /// The promotion in steps that drives the canary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<StepsStatus>,
+    /// Somebody takes its targets one after the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roll: Option<RollStatus>,
     /// `blue` and `green`, or `targets` for a plain upstream.
     pub pools: BTreeMap<String, PoolStatus>,
 }
@@ -89,6 +96,36 @@ pub struct CanaryStatus {
     pub weight: Share,
     /// When it began: RFC 3339, UTC.
     pub since: String,
+}
+
+/// A promotion in steps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepsStatus {
+    /// Its name in logs and events.
+    pub id: String,
+    /// The colour that it makes live.
+    pub colour: Colour,
+    /// Percent of the users that the colour has at this step, or gets behind the gate of it.
+    pub weight: Share,
+    /// Which step this is, from 1.
+    pub step: usize,
+    /// How many there are.
+    pub steps: usize,
+    /// How long each is judged, at least, in seconds.
+    pub pause_seconds: f64,
+    /// Since when: RFC 3339, UTC.
+    pub since: String,
+    /// Who began it.
+    pub by: Who,
+}
+
+/// A roll that is under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollStatus {
+    /// Since when: RFC 3339, UTC.
+    pub since: String,
+    /// Who rolls.
+    pub by: Who,
 }
 
 /// A preview that stands.

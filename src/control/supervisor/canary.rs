@@ -18,6 +18,7 @@ use crate::control::supervisor::promote::only;
 use crate::control::supervisor::refusal;
 use crate::control::supervisor::request;
 use crate::control::supervisor::request::CanaryWay;
+use crate::control::supervisor::request::Wish;
 use crate::control::supervisor::running::Running;
 use crate::control::supervisor::switch::changed;
 use crate::control::supervisor::switch::is_still_good;
@@ -40,13 +41,27 @@ impl Supervisor {
         if self.stopping {
             return Err(refusal::stopping());
         }
+        self.try_out(request, caller, None).await
+    }
+
+    /// The same. As the first of some steps if `steps` says so, and whether the colour has got other
+    /// targets for them, which go again if the gate refuses.
+    pub(super) async fn try_out(
+        &mut self,
+        request: &Request,
+        caller: Caller,
+        steps: Option<bool>,
+    ) -> Result<EventStream, Refusal> {
+        let in_steps = steps.is_some();
         match request::canary(request, &self.snapshots.load())? {
             CanaryWay::Gate(wish) => {
+                let wish = Wish { deploys: steps.unwrap_or_default(), in_steps, ..wish };
                 targets::may_serve(&wish)?;
                 self.start(wish, caller).await
             }
             CanaryWay::Weight(names, colour) => {
-                self.weigh(&names, colour, request.weight, caller).await
+                self.weigh(&names, colour, request.weight, caller, in_steps)
+                    .await
             }
         }
     }
@@ -62,6 +77,7 @@ impl Supervisor {
         colour: Colour,
         weight: Share,
         caller: Caller,
+        in_steps: bool,
     ) -> Result<EventStream, Refusal> {
         self.may_change(names.iter().map(|name| (name.as_str(), colour)))?;
         let old = self.snapshots.load();
@@ -74,7 +90,9 @@ impl Supervisor {
         let mut generation = old.generation;
         if !names.iter().all(is_so) {
             let grown = |orders: &mut Orders| {
-                orders.canary = orders.canary.map(|canary| Canary { weight, ..canary });
+                orders.canary = orders
+                    .canary
+                    .map(|canary| Canary { weight, in_steps, ..canary });
             };
             generation = self
                 .order(names.iter().map(String::as_str), grown)
@@ -106,7 +124,9 @@ impl Supervisor {
         for member in running.changing() {
             let orders = memory.orders.entry(member.upstream.name.to_string());
             let orders = orders.or_default();
-            orders.canary = Some(canary(orders, member.colour, weight));
+            orders.canary = Some(canary(orders, member.colour, weight, running.in_steps));
+            // A deploy's targets have passed their gate: they stay whatever comes.
+            orders.former = None;
             // Some of its users are back: what was judged is judged no longer.
             if let Some(held) = &mut orders.held {
                 held.baking = false;
@@ -165,8 +185,14 @@ fn live_meanwhile(running: &Running, snapshot: &Snapshot) -> Vec<Reason> {
 }
 
 /// A canary of this colour; one that stands keeps its users.
-fn canary(orders: &Orders, colour: Colour, weight: Share) -> Canary {
+fn canary(orders: &Orders, colour: Colour, weight: Share, in_steps: bool) -> Canary {
     let standing = orders.canary.filter(|canary| canary.colour == colour);
-    let new = || Canary { colour, weight, salt: fastrand::u64(..), since: SystemTime::now() };
-    Canary { weight, ..standing.unwrap_or_else(new) }
+    let new = || Canary {
+        colour,
+        weight,
+        salt: fastrand::u64(..),
+        since: SystemTime::now(),
+        in_steps: false,
+    };
+    Canary { weight, in_steps, ..standing.unwrap_or_else(new) }
 }

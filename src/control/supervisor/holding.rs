@@ -17,6 +17,7 @@ use crate::control::supervisor::tasks::Serial;
 use crate::model::colour::Colour;
 use crate::model::orders::Orders;
 use crate::model::orders::held::Held;
+use crate::sync::lease::Door;
 
 impl Supervisor {
     /// The bake is over; the old colours are held on if that is wanted, from now on as long again.
@@ -48,18 +49,23 @@ impl Supervisor {
         }
     }
 
-    /// A drain that had to cut has shut its pools for that. Those that are held are open to exceptions
-    /// again, now that its receipt is written.
+    /// A drain that had to cut has shut its pools for that. Those that are held, or shown to somebody, are
+    /// open to exceptions again, now that its receipt is written.
     pub(super) fn let_exceptions_in(&self, running: &mut Running) {
         running.hear_what_is_held(&self.memory);
-        for member in running.members.iter().filter(|member| member.held) {
+        for member in running
+            .members
+            .iter()
+            .filter(|member| member.held || member.shown)
+        {
             let (name, colour) = (&member.upstream.name, member.colour.other());
             let now = self.snapshots.load();
             let Some(pool) = now.upstream(name).and_then(|up| up.pool(colour)) else { continue };
             let leases = pool.leases();
             let is_empty = leases.is_shut() && leases.in_flight() == 0;
+            let door = if member.held { Door::Warm } else { Door::Exceptional };
             if is_empty && self.guard_of(name, colour).is_none() {
-                leases.retire();
+                leases.set(door);
             }
         }
     }

@@ -17,7 +17,7 @@ mod recorded;
 pub(crate) mod refusal;
 mod reloading;
 pub(in crate::control) mod request;
-mod rolls;
+pub mod rolls;
 mod running;
 mod start;
 mod switch;

@@ -15,6 +15,7 @@ use crate::control::supervisor::Supervisor;
 use crate::control::supervisor::guards;
 use crate::control::supervisor::handle::Caller;
 use crate::control::supervisor::handle::EventStream;
+use crate::control::supervisor::promote::goes_in_steps;
 use crate::control::supervisor::refusal;
 use crate::control::supervisor::request;
 use crate::control::supervisor::running::Running;
@@ -168,6 +169,9 @@ impl Supervisor {
         request: &Promote,
         caller: Caller,
     ) -> Result<EventStream, Refusal> {
+        if goes_in_steps(request) {
+            return self.walk(request, caller, true).await;
+        }
         let mut wish = request::promote(request, &self.snapshots.load())?;
         targets::may_serve(&wish)?;
         wish.deploys = true;

@@ -54,14 +54,9 @@ impl Supervisor {
         if self.stopping {
             return Err(refusal::stopping());
         }
-        let walks = !matches!(request.steps.as_slice(), [] | [Share::ALL]);
         match &request.targets {
-            Some(_) if walks => Err(refusal::hinted(
-                refusal::malformed("targets and steps exclude each other".to_owned()),
-                "give the colour its targets first: proxyctl pool set",
-            )),
             Some(targets) => self.deploy(request, targets, caller).await,
-            None if walks => self.walk(request, caller).await,
+            None if goes_in_steps(request) => self.walk(request, caller, false).await,
             None => self.promote_at_once(request, caller).await,
         }
     }
@@ -165,6 +160,7 @@ impl Supervisor {
             trials: Vec::new(),
             verdicts: Vec::new(),
             deploys: wish.deploys,
+            in_steps: wish.in_steps,
             task: None,
             machine: Promotion::new(plan),
         };
@@ -354,6 +350,11 @@ impl Supervisor {
         running.tell(&self.bus, &event);
         self.let_exceptions_in(running);
     }
+}
+
+/// Whether its colour is to be tried out on some of the users first.
+pub(super) fn goes_in_steps(request: &Promote) -> bool {
+    !matches!(request.steps.as_slice(), [] | [Share::ALL])
 }
 
 /// An answer of one event.

@@ -9,12 +9,14 @@ use serde_json::Value;
 use crate::control::command::event::Event;
 use crate::control::command::history::Entry;
 use crate::control::command::history::Generations;
+use crate::control::command::history::Who;
 use crate::control::history::Recorder;
 use crate::control::history::blank;
 use crate::control::promotion::Purpose;
 use crate::control::supervisor::Supervisor;
 use crate::control::supervisor::handle::Caller;
 use crate::control::supervisor::running::Running;
+use crate::model::colour::Colour;
 
 impl Running {
     /// Records `event` if it is a change, or an end. A dry run changes nothing.
@@ -88,6 +90,19 @@ impl Supervisor {
         let generation = Generations { before, after: self.snapshots.load().generation };
         let entry = Entry { who: history.who(caller), upstreams, ..of(event, what, generation) };
         history.record(&entry);
+    }
+
+    /// Records how a promotion in steps ended before its last one began.
+    pub(super) fn record_steps(
+        &self,
+        who: Who,
+        id: Option<String>,
+        (upstreams, colour): (Vec<String>, Colour),
+        event: &Event,
+    ) {
+        let colour = Some(colour);
+        let entry = Entry { who, id, upstreams, colour, ..of(event, "steps", self.unchanged()) };
+        self.bus.history().record(&entry);
     }
 
     fn unchanged(&self) -> Generations {

@@ -170,7 +170,7 @@ impl Supervisor {
 
     /// A replaced pool has finished.
     pub(super) fn emptied(&mut self, pool: &Arc<Pool>, cut: CutCount) {
-        self.count_cut(&pool.upstream, pool.colour, cut);
+        self.count_cut(pool);
         if cut.forced() > 0 {
             let (upstream, colour) = (&*pool.upstream, pool.colour_label());
             let (requests, tunnels) = (cut.requests, cut.tunnels);

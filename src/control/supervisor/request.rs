@@ -49,6 +49,8 @@ pub(super) struct Wish {
     pub(super) rounds: u32,
     /// Its colour has got other targets for it, which go again if it comes to nothing.
     pub(super) deploys: bool,
+    /// Its canary is the first of some steps.
+    pub(super) in_steps: bool,
     /// How long the new colour is judged; `None`: as the file says.
     pub(super) bake: Option<Duration>,
     /// What becomes of it if it is judged bad; `None`: as the file says.
@@ -74,6 +76,7 @@ impl Wish {
             on_fail: None,
             is_back: true,
             deploys: false,
+            in_steps: false,
         }
     }
 }
@@ -111,6 +114,7 @@ pub(super) fn promote(request: &Promote, snapshot: &Snapshot) -> Result<Wish, Re
         dry_run: request.dry_run,
         canary: None,
         deploys: false,
+        in_steps: false,
         // That the live colour stays needs no proof.
         rounds: if request.force || upstreams.iter().all(|up| ends_canary(up, colour)) {
             0

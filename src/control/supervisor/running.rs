@@ -80,6 +80,8 @@ pub(super) struct Running {
     pub(super) verdicts: Vec<Verdict>,
     /// Its colour has got other targets for it, which go again if it comes to nothing.
     pub(super) deploys: bool,
+    /// Its canary is the first of some steps.
+    pub(super) in_steps: bool,
     /// What it waits for.
     pub(super) task: Option<AbortHandle>,
 }
@@ -214,7 +216,8 @@ impl Running {
             .sum()
     }
 
-    /// Ends by force what is left on the colours that it retired itself.
+    /// Ends by force what is left on the colours that it retired itself. Where the drain waits for
+    /// nothing any more, who is let in by name stays: the deadline came for another upstream.
     pub(super) fn cut(&self) {
         for member in self
             .members
@@ -222,8 +225,10 @@ impl Running {
             .filter(|member| !member.already && !member.reopened)
         {
             let spread = member.upstream.promotion.close_jitter;
-            let pools = member.retired.iter();
-            pools.for_each(|pool| tasks::cut(pool, spread));
+            let late = member
+                .draining()
+                .filter(|draining| !draining.held || draining.left() > 0);
+            late.for_each(|draining| tasks::cut(&draining.pool, spread));
         }
     }
 

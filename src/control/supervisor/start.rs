@@ -14,9 +14,12 @@ use crate::config::Loaded;
 use crate::config::watch::Watch;
 use crate::control::checks;
 use crate::control::checks::Checks;
+use crate::control::command::history::Entry;
+use crate::control::command::history::Generations;
 use crate::control::events;
 use crate::control::events::Bus;
 use crate::control::history::Recorder;
+use crate::control::history::blank;
 use crate::control::journal::Journal;
 use crate::control::journal::Memory;
 use crate::control::journal::Recovered;
@@ -85,7 +88,7 @@ pub async fn build(
         watch.follow(candidate.watched.clone());
     }
     let key = Arc::new(signing::key(&candidate.settings.state_dir));
-    let (snapshot, memory) = first_snapshot(&candidate, recovered, workers, &key).await;
+    let (snapshot, memory, lost) = first_snapshot(&candidate, recovered, workers, &key).await;
     targets::obey(&snapshot);
     for (at, what, hint) in pools::clashes(&snapshot.settings, &memory) {
         tracing::error!(at, what, hint, "the file and what was ordered do not go together");
@@ -139,12 +142,15 @@ pub async fn build(
         waiting: Vec::new(),
         stopping: false,
     };
-    supervisor.begin().await;
+    supervisor.begin(&lost).await;
     Ok((supervisor, handle, published))
 }
 
 impl Supervisor {
-    async fn begin(&mut self) {
+    /// `lost`: what the restart has ended.
+    async fn begin(&mut self, lost: &[Entry]) {
+        lost.iter()
+            .for_each(|entry| self.bus.history().record(entry));
         let snapshot = self.snapshots.load();
         self.metrics.follow(&snapshot);
         self.checks.follow(&snapshot);
@@ -160,9 +166,9 @@ async fn first_snapshot(
     recovered: Recovered,
     workers: usize,
     key: &Arc<SigningKey>,
-) -> (Snapshot, Memory) {
+) -> (Snapshot, Memory, Vec<Entry>) {
     let now = SystemTime::now();
-    let mut memory = Memory::default();
+    let (mut memory, mut lost) = (Memory::default(), Vec::new());
     let mut generation = 1;
     let mut damaged = false;
     match recovered {
@@ -173,7 +179,8 @@ async fn first_snapshot(
             }
             generation = state.generation + 1;
             memory = state.memory;
-            verdicts_lost(&mut memory, now);
+            lost.extend(verdicts_lost(&mut memory, generation, now));
+            lost.extend(steps_lost(&mut memory, generation));
             for (upstream, orders) in &mut memory.orders {
                 if orders.take_targets_back() {
                     tracing::warn!(
@@ -212,24 +219,72 @@ async fn first_snapshot(
         snapshot = build(&memory, None);
     }
     remember(&mut memory, &snapshot);
-    (snapshot, memory)
+    (snapshot, memory, lost)
 }
 
-/// Bakes that were under way: what was seen is gone, the old colours are still held.
-fn verdicts_lost(memory: &mut Memory, now: SystemTime) {
+/// Bakes that were under way: what was seen is gone, the old colours are still held. What the history
+/// says of it.
+fn verdicts_lost(memory: &mut Memory, generation: u64, now: SystemTime) -> Vec<Entry> {
+    let mut lost = Vec::new();
     for (upstream, orders) in &mut memory.orders {
         let Some(held) = orders.held.as_mut().filter(|held| held.baking) else { continue };
         held.baking = false;
-        let (colour, until) = (held.colour, events::at(held.until));
+        let (live, colour, until) = (held.colour.other(), held.colour, events::at(held.until));
         if held.until > now {
             tracing::warn!(
                 upstream,
-                live = %colour.other(),
+                %live,
                 held = %colour,
                 until,
                 "the verdict of a bake is LOST by the restart: the new colour stays live, the old one is held"
             );
+            let what = format!(
+                "{live} is judged no longer and stays live; a rollback to {colour} is instant until {until}"
+            );
+            lost.push(of_restart("verdict", "lost", upstream, live, what, generation));
         }
+    }
+    lost
+}
+
+/// Canaries that promotions in steps had begun: they stand, and go nowhere by themselves.
+fn steps_lost(memory: &mut Memory, generation: u64) -> Vec<Entry> {
+    let mut lost = Vec::new();
+    for (upstream, orders) in &mut memory.orders {
+        let Some(canary) = orders.canary.as_mut().filter(|canary| canary.in_steps) else {
+            continue;
+        };
+        canary.in_steps = false;
+        let (colour, weight) = (canary.colour, canary.weight);
+        tracing::warn!(
+            upstream,
+            %colour,
+            %weight,
+            "a canary stands that a promotion in steps has begun: after the restart nothing drives it"
+        );
+        let what = format!(
+            "{colour} stays at {weight} % of the users: no promotion in steps drives it after the restart"
+        );
+        lost.push(of_restart("steps", "over", upstream, colour, what, generation));
+    }
+    lost
+}
+
+/// What the history says of something that a restart has ended.
+fn of_restart(
+    what: &str,
+    outcome: &str,
+    upstream: &str,
+    colour: Colour,
+    why: String,
+    generation: u64,
+) -> Entry {
+    Entry {
+        cause: Some("restarted".to_owned()),
+        upstreams: vec![upstream.to_owned()],
+        colour: Some(colour),
+        why: vec![why],
+        ..blank(what, outcome, Generations { before: generation, after: generation })
     }
 }
 

@@ -26,12 +26,12 @@ use crate::control::supervisor::running::Running;
 use crate::control::supervisor::tasks::Done;
 use crate::model::colour::Colour;
 use crate::model::orders::held::Held;
+use crate::model::pool::Pool;
 use crate::model::snapshot::Snapshot;
 use crate::model::upstream::Upstream;
 use crate::observe::metrics::Phase;
 use crate::observe::metrics::PromotionOutcome;
 use crate::observe::metrics::StreamEnd;
-use crate::sync::lease::CutCount;
 
 impl Supervisor {
     /// Makes the colours of `running` live, or refuses and leaves everything as it was.
@@ -191,21 +191,16 @@ impl Supervisor {
         }
     }
 
-    /// What the drain has cut of the pools that were retired by it. Older pools of the colour are
-    /// counted by the reload that replaced them.
+    /// What the drain has cut, also of pools that a reload has put in the place of others meanwhile.
     fn count_cuts(&self, running: &Running) {
-        for member in running.changing() {
-            let colour = member.colour.other();
-            let Some(pool) = member.upstream.pool(colour) else { continue };
-            if pool.leases().is_cut() {
-                let cut = pool.leases().cut_count();
-                self.count_cut(&member.upstream.name, Some(colour), cut);
-            }
+        for pool in running.changing().flat_map(|member| &member.retired) {
+            self.count_cut(pool);
         }
     }
 
-    /// Counts what one drain has ended of one colour.
-    pub(super) fn count_cut(&self, upstream: &str, colour: Option<Colour>, cut: CutCount) {
+    /// Counts what has been cut of a pool and was not counted before, by whichever drain.
+    pub(super) fn count_cut(&self, pool: &Pool) {
+        let (upstream, colour, cut) = (&pool.upstream, pool.colour, pool.leases().cut_news());
         let count = |of: usize| u64::try_from(of).unwrap_or(u64::MAX);
         self.metrics
             .requests_cut(upstream, colour, count(cut.forced()));

@@ -79,6 +79,7 @@ pub(in crate::control) struct World {
     pub(in crate::control) dir: TempDir,
     pub(in crate::control) file: Value,
     pub(in crate::control) handle: Handle,
+    metrics: Metrics,
     pub(in crate::control) shutdown: Shutdown,
     pub(in crate::control) running: JoinHandle<()>,
 }
@@ -143,10 +144,12 @@ impl World {
 
     /// A supervisor on a file and a state directory that exist.
     pub(in crate::control) async fn start(dir: TempDir, file: Value) -> Self {
-        let (supervisor, handle, _published) = build(parts(&dir)).await.unwrap();
+        let parts = parts(&dir);
+        let metrics = parts.metrics.clone();
+        let (supervisor, handle, _published) = build(parts).await.unwrap();
         let shutdown = Shutdown::default();
         let running = tokio::spawn(supervisor.run(shutdown.stopping()));
-        let world = Self { dir, file, handle, shutdown, running };
+        let world = Self { dir, file, handle, metrics, shutdown, running };
         world.until(|world| world.handle.is_ready()).await;
         world
     }
@@ -176,6 +179,13 @@ impl World {
         tokio::time::timeout(Duration::from_secs(20), wait)
             .await
             .expect("it never came true");
+    }
+
+    /// What the page of metrics says of this series.
+    pub(in crate::control) fn measured(&self, series: &str) -> f64 {
+        let page = self.metrics.render(&self.handle.snapshot());
+        let line = page.lines().find_map(|line| line.strip_prefix(series));
+        line.expect(series).trim().parse().unwrap()
     }
 
     pub(in crate::control) fn generation(&self) -> u64 {

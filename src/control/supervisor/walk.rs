@@ -15,8 +15,10 @@ use crate::control::command::Promote;
 use crate::control::command::Refusal;
 use crate::control::command::canary::Canary;
 use crate::control::command::event::Event;
+use crate::control::command::history::Who;
 use crate::control::command::verdict::Outcome;
 use crate::control::command::verdict::Verdict;
+use crate::control::events;
 use crate::control::supervisor::Supervisor;
 use crate::control::supervisor::handle::Caller;
 use crate::control::supervisor::handle::EventStream;
@@ -46,6 +48,9 @@ const PATIENCE: u32 = 10;
 pub(super) struct Walk {
     id: String,
     caller: Caller,
+    who: Who,
+    /// When it began: RFC 3339, UTC.
+    since: String,
     request: Promote,
     names: Vec<String>,
     colour: Colour,
@@ -78,11 +83,12 @@ enum Found {
 }
 
 impl Supervisor {
-    /// Begins a promotion in steps, or says why not.
+    /// Begins a promotion in steps, or says why not. `deploys`: the colour has got other targets for it.
     pub(super) async fn walk(
         &mut self,
         request: &Promote,
         caller: Caller,
+        deploys: bool,
     ) -> Result<EventStream, Refusal> {
         if request.dry_run {
             return Err(refusal::hinted(
@@ -118,8 +124,9 @@ impl Supervisor {
             force: request.force,
             ..Canary::default()
         };
-        let (colour, request) = (*colour, request.clone());
-        let inner = self.canary(&begin, caller).await?;
+        // They are given already.
+        let (colour, request) = (*colour, Promote { targets: None, ..request.clone() });
+        let inner = self.try_out(&begin, caller, Some(deploys)).await?;
         let (answer, events) = mpsc::channel(ANSWER_EVENTS);
         let serial = self.next_serial;
         self.next_serial += 1;
@@ -128,9 +135,12 @@ impl Supervisor {
         let id = format!("{:08x}", fastrand::u32(..));
         tracing::info!(id, upstreams = names.join(","), %colour, steps, %caller, "promotion in steps started");
         let judging = None;
+        let (who, since) = (self.bus.history().who(caller), events::now());
         let walk = Walk {
             id,
             caller,
+            who,
+            since,
             request,
             names,
             colour,
@@ -143,6 +153,7 @@ impl Supervisor {
             answer,
         };
         self.walks.insert(serial, walk);
+        self.walks_changed();
         Ok(EventStream { events })
     }
 
@@ -153,7 +164,10 @@ impl Supervisor {
             Some(Event::Canary { .. }) => self.judge_step(serial),
             Some(event) => self.end_walk(serial, event),
             // Nobody waits for the gate any more.
-            None => drop(self.walks.remove(&serial)),
+            None => {
+                self.walks.remove(&serial);
+                self.walks_changed();
+            }
         }
     }
 
@@ -173,12 +187,13 @@ impl Supervisor {
         let step = Event::Step {
             colour: walk.colour,
             weight: walk.weight,
-            step: walk.steps - walk.left.len(),
+            step: walk.step(),
             steps: walk.steps,
             pause_seconds: walk.pause.as_secs_f64(),
             generation: snapshot.generation,
         };
         self.tell_walk(serial, &step);
+        self.walks_changed();
     }
 
     /// A look at every step that is being judged.
@@ -187,7 +202,7 @@ impl Supervisor {
         for serial in serials {
             let Some(walk) = self.walks.get_mut(&serial) else { continue };
             match walk.look(snapshot) {
-                Some(Found::Elsewhere) => self.end_walk(serial, elsewhere(serial, self)),
+                Some(Found::Elsewhere) => self.conclude_walk(serial, elsewhere(serial, self)),
                 Some(Found::Bad(verdict)) => self.step_failed(serial, verdict).await,
                 Some(Found::Good(verdicts)) => self.next_step(serial, verdicts).await,
                 Some(Found::Unsure(verdicts)) => {
@@ -195,7 +210,7 @@ impl Supervisor {
                         .iter()
                         .for_each(|verdict| self.tell_step_verdict(serial, verdict));
                     let event = Event::Frozen { receipts: self.step_receipts(serial, &verdicts) };
-                    self.end_walk(serial, event);
+                    self.conclude_walk(serial, event);
                 }
                 None => self.tell_step(serial),
             }
@@ -211,21 +226,17 @@ impl Supervisor {
         let Some(weight) = walk.left.pop_front() else { return };
         walk.weight = weight;
         let (names, colour, caller) = (walk.names.clone(), walk.colour, walk.caller);
+        let whole = walk.request.clone();
         if weight < Share::ALL {
-            match self.weigh(&names, colour, weight, caller).await {
+            match self.weigh(&names, colour, weight, caller, true).await {
                 Ok(_told) => self.judge_step(serial),
                 Err(refused) => self.refuse_walk(serial, &refused),
             }
             return;
         }
+        self.walks_changed();
         let upstreams = Some(names);
-        let last = Promote {
-            steps: Vec::new(),
-            pause: None,
-            upstreams,
-            all: false,
-            ..walk.request.clone()
-        };
+        let last = Promote { steps: Vec::new(), pause: None, upstreams, all: false, ..whole };
         match self.promote(&last, caller).await {
             Ok(inner) => {
                 let Some(walk) = self.walks.get(&serial) else { return };
@@ -252,7 +263,7 @@ impl Supervisor {
             }
             OnFail::Freeze => {
                 let receipts = self.step_receipts(serial, &[verdict]);
-                self.end_walk(serial, Event::Frozen { receipts });
+                self.conclude_walk(serial, Event::Frozen { receipts });
             }
             OnFail::Revert => {
                 let back = |name: &String| {
@@ -271,7 +282,7 @@ impl Supervisor {
                 let receipts = self.step_receipts(serial, &[verdict]);
                 let event =
                     if stands { Event::Frozen { receipts } } else { Event::Reverted { receipts } };
-                self.end_walk(serial, event);
+                self.conclude_walk(serial, event);
             }
         }
     }
@@ -289,13 +300,18 @@ impl Supervisor {
     fn stop_walk(&mut self, serial: Serial) {
         let what = "the daemon is stopping: the steps are over, the canary stays as it is";
         let event = reason(self.walks.get(&serial), Code::TakenBack, what);
-        self.end_walk(serial, event);
+        self.conclude_walk(serial, event);
     }
 }
 
 impl Walk {
     fn meets(&self, names: &[String]) -> bool {
         self.names.iter().any(|name| names.contains(name))
+    }
+
+    /// Which step it has come to, from 1.
+    fn step(&self) -> usize {
+        self.steps - self.left.len()
     }
 
     /// Whether a step of it is being judged.

@@ -21,4 +21,7 @@ pub struct Canary {
     /// When it began.
     #[serde(with = "moment")]
     pub since: SystemTime,
+    /// A promotion in steps drives it: a restart in the middle loses the steps.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_steps: bool,
 }

@@ -47,6 +47,10 @@ const STATUSES: usize = 500;
 #[derive(Debug)]
 pub struct PoolMeters(pub(super) Stripe<PoolCells>);
 
+/// Counts the requests to one upstream that pauses hold, for one worker.
+#[derive(Debug)]
+pub struct HeldMeters(pub(super) Stripe<HeldCells>);
+
 /// Counts the requests that one worker takes in. How each ended is [`Metrics::outcome`]'s: the two are
 /// counted apart, so that a request which never ends shows.
 ///
@@ -103,6 +107,18 @@ impl PoolMeters {
     /// The other colour was asked for what this one does not have.
     pub fn skewed(&self, outcome: SkewOutcome) {
         self.0.skewed.add_alone(outcome.place(), 1);
+    }
+}
+
+impl HeldMeters {
+    /// A pause holds one more request.
+    pub fn held(&self) {
+        self.0.held.add_alone(1);
+    }
+
+    /// It does not any more.
+    pub fn let_go(&self) {
+        self.0.let_go.add_alone(1);
     }
 }
 
@@ -231,6 +247,29 @@ impl Fold for PoolCells {
         sum.fail_open.add(self.fail_open.get());
         sum.rescued.add(self.rescued.get());
         self.skewed.fold_into(&sum.skewed);
+    }
+}
+
+/// What [`HeldMeters`] count on; alone on its cache lines.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(super) struct HeldCells {
+    pub(super) held: Count,
+    let_go: Count,
+}
+
+impl HeldCells {
+    /// How many are held now.
+    pub(super) fn now(&self) -> u64 {
+        // Read at slightly different moments: one may seem let go before it was held.
+        self.held.get().saturating_sub(self.let_go.get())
+    }
+}
+
+impl Fold for HeldCells {
+    fn fold_into(&self, sum: &Self) {
+        sum.let_go.add(self.let_go.get());
+        sum.held.add(self.held.get());
     }
 }
 

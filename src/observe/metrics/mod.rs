@@ -34,6 +34,7 @@ use crate::observe::metrics::meters::RequestCells;
 use crate::observe::metrics::tree::Tree;
 
 pub use crate::observe::metrics::meters::Connected;
+pub use crate::observe::metrics::meters::HeldMeters;
 pub use crate::observe::metrics::meters::ListenerMeters;
 pub use crate::observe::metrics::meters::PoolMeters;
 pub use crate::observe::metrics::meters::RequestMeters;
@@ -63,8 +64,6 @@ struct Inner {
     tree: Mutex<Tree>,
     requests: Stripes<RequestCells>,
     outcomes: Slots<{ Outcome::ALL.len() }>,
-    held: Count,
-    let_go: Count,
     reloads_applied: Count,
     reloads_refused: Count,
     last_reload_ok: AtomicBool,
@@ -84,8 +83,6 @@ impl Metrics {
             tree: Mutex::default(),
             requests: Stripes::default(),
             outcomes: Slots::default(),
-            held: Count::default(),
-            let_go: Count::default(),
             reloads_applied: Count::default(),
             reloads_refused: Count::default(),
             last_reload_ok: AtomicBool::new(true),
@@ -128,6 +125,13 @@ impl Metrics {
         PoolMeters(self.0.tree().pool("", None).requests.stripe())
     }
 
+    /// What a worker counts the requests with that pauses of this upstream hold: make it once a worker
+    /// and pool, and keep it.
+    #[must_use]
+    pub fn held(&self, upstream: &str) -> HeldMeters {
+        HeldMeters(self.0.tree().upstream(upstream).held.stripe())
+    }
+
     /// What a worker counts a target's errors with: make it once a worker and target, and keep it.
     #[must_use]
     pub fn target(&self, pool: &Pool, target: &Target) -> TargetMeters {
@@ -148,16 +152,6 @@ impl Metrics {
     /// An accepted request has ended: once for each, with or without an upstream.
     pub fn outcome(&self, outcome: Outcome) {
         self.0.outcomes.add(outcome as usize, 1);
-    }
-
-    /// A pause holds one more request.
-    pub fn held(&self) {
-        self.0.held.add(1);
-    }
-
-    /// It does not any more.
-    pub fn let_go(&self) {
-        self.0.let_go.add(1);
     }
 
     /// A probe of this target has ended, whatever it said.

@@ -65,28 +65,11 @@ impl Inner {
         families.extend(of_promotions(&mut tree, snapshot));
         families.push(of_maintenance(snapshot));
         families.push(of_canaries(snapshot));
-        families.extend(self.of_pauses(snapshot));
+        families.extend(of_pauses(&mut tree, snapshot));
         families.extend(of_listeners(&tree));
         drop(tree);
         families.extend(self.process.families());
         families
-    }
-
-    fn of_pauses(&self, snapshot: &Snapshot) -> Vec<Family> {
-        let mut paused =
-            Family::gauge("proxy_paused", "Whether requests to this upstream are being held.");
-        for upstream in &snapshot.upstreams {
-            let stands = u64::from(upstream.orders.pause.is_some());
-            paused.add(&[("upstream", &upstream.name)], stands);
-        }
-        let mut held = Family::gauge("proxy_requests_held", "Requests that a pause holds now.");
-        let mut all =
-            Family::counter("proxy_requests_held_total", "Requests that a pause has held.");
-        // In this order: one that is let go in between must not make the difference negative.
-        let let_go = self.let_go.get();
-        held.add(&[], self.held.get().saturating_sub(let_go));
-        all.add(&[], self.held.get());
-        vec![paused, held, all]
     }
 
     fn of_the_process(&self, snapshot: &Snapshot) -> Vec<Family> {
@@ -196,6 +179,21 @@ fn of_requests(tree: &mut Tree, pools: &[InService<'_>]) -> Vec<Family> {
         }
     }
     vec![requests, duration, retries, over_budget, fail_open, stood_in, rescued, skewed]
+}
+
+fn of_pauses(tree: &mut Tree, snapshot: &Snapshot) -> Vec<Family> {
+    let mut paused =
+        Family::gauge("proxy_paused", "Whether requests to this upstream are being held.");
+    let mut now = Family::gauge("proxy_requests_held", "Requests that a pause holds now.");
+    let mut all = Family::counter("proxy_requests_held_total", "Requests that a pause has held.");
+    for upstream in &snapshot.upstreams {
+        let labels = [("upstream", &*upstream.name)];
+        let held = tree.upstream(&upstream.name).held.sum();
+        paused.add(&labels, u64::from(upstream.orders.pause.is_some()));
+        now.add(&labels, held.now());
+        all.add(&labels, held.held.get());
+    }
+    vec![paused, now, all]
 }
 
 fn of_pools(tree: &mut Tree, pools: &[InService<'_>]) -> Vec<Family> {

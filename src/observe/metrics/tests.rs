@@ -175,6 +175,8 @@ fn every_metric_of_the_interface_exists_at_zero_from_the_start() {
         r#"proxy_promotions_total{upstream="app",colour="green",outcome="refused"}"#,
         r#"proxy_promotion_seconds_count{upstream="app",phase="drain"}"#,
         r#"proxy_requests_cut_total{upstream="app",colour="blue"}"#,
+        r#"proxy_requests_held{upstream="app"}"#,
+        r#"proxy_requests_held_total{upstream="static"}"#,
         r#"proxy_connections{listener="0.0.0.0:443"}"#,
         r#"proxy_connections_total{listener="0.0.0.0:443",outcome="accepted"}"#,
         r#"proxy_tls_handshakes_total{listener="0.0.0.0:443",outcome="timeout"}"#,
@@ -266,6 +268,29 @@ fn what_is_counted_is_told_by_every_worker_together() {
     ] {
         assert_eq!(samples.get(series), Some(&value), "{series}");
     }
+}
+
+#[test]
+fn what_is_held_is_counted_by_upstream_and_goes_with_it() {
+    let (before, blue, green, _) = example();
+    let metrics = Metrics::new("0.1.0");
+    metrics.follow(&before);
+    let workers = [metrics.held("app"), metrics.held("app"), metrics.held("static")];
+    workers.iter().for_each(HeldMeters::held);
+    workers[1].let_go();
+    let told = samples(&metrics.render(&before));
+    for (series, value) in [
+        (r#"proxy_requests_held{upstream="app"}"#, 1.0),
+        (r#"proxy_requests_held_total{upstream="app"}"#, 2.0),
+        (r#"proxy_requests_held{upstream="static"}"#, 1.0),
+    ] {
+        assert_eq!(told.get(series), Some(&value), "{series}");
+    }
+    let after = snapshot(vec![coloured("app", &blue, &green)]);
+    metrics.follow(&after);
+    let told = samples(&metrics.render(&after));
+    assert_eq!(told[r#"proxy_requests_held{upstream="app"}"#], 1.0);
+    assert!(!told.contains_key(r#"proxy_requests_held{upstream="static"}"#));
 }
 
 #[test]

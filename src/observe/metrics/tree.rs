@@ -14,6 +14,7 @@ use crate::observe::metrics::cells::Count;
 use crate::observe::metrics::cells::Counts;
 use crate::observe::metrics::cells::Stripes;
 use crate::observe::metrics::cells::Timings;
+use crate::observe::metrics::meters::HeldCells;
 use crate::observe::metrics::meters::ListenerCells;
 use crate::observe::metrics::meters::PoolCells;
 use crate::observe::metrics::meters::TargetCells;
@@ -39,6 +40,7 @@ pub(super) struct Tree {
 pub(super) struct UpstreamSeries {
     /// By [`Phase::place`].
     pub(super) phases: [Timings<15>; Phase::ALL.len()],
+    pub(super) held: Stripes<HeldCells>,
     /// By colour; `None`: a plain pool.
     pub(super) pools: BTreeMap<Option<Colour>, PoolSeries>,
 }
@@ -61,6 +63,7 @@ impl Default for UpstreamSeries {
     fn default() -> Self {
         Self {
             phases: std::array::from_fn(|_| Timings::new(&PHASE_BOUNDS)),
+            held: Stripes::default(),
             pools: BTreeMap::new(),
         }
     }

@@ -23,7 +23,8 @@ pub(super) enum Go {
     Reply(Reply),
 }
 
-/// Waits until the request is let go, and until what `decide` says of it then is not to wait once more.
+/// Waits until the request is let go, and until what `decide` says of it then is not to wait once more;
+/// who has to wait once more is told of its place, and keeps it.
 /// `gone` is ready once the client has left.
 ///
 /// # Errors
@@ -33,9 +34,8 @@ pub(super) async fn wait(
     mut held: Box<Held>,
     exchange: &Rc<Exchange>,
     mut gone: impl FnMut(&Context<'_>) -> Poll<()>,
-    decide: impl Fn() -> Next,
+    decide: impl Fn(Box<Held>) -> Next,
 ) -> Result<Go, Fault> {
-    let until = held.until();
     loop {
         let freed = poll_fn(|cx| {
             if let Poll::Ready(fault) = exchange.poll_ended(cx) {
@@ -47,18 +47,13 @@ pub(super) async fn wait(
             held.poll(cx).map(Ok)
         });
         let freed = freed.await?;
-        let over_at = held.over_at;
-        // Its place is free for another before it is decided where it goes.
-        drop(held);
-        let next = match freed {
-            Freed::Turn => decide(),
-            Freed::TooLong => return Ok(Go::Reply(reply::paused(over_at, exchange))),
-        };
-        match next {
+        if freed == Freed::TooLong {
+            return Ok(Go::Reply(reply::paused(held.over_at, exchange)));
+        }
+        match decide(held) {
             Next::Hold(once_more) => held = once_more,
             Next::Forward(terms) => return Ok(Go::Forward(terms)),
             Next::Reply(reply) => return Ok(Go::Reply(reply)),
         }
-        held.not_beyond(until);
     }
 }

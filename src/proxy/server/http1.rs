@@ -254,9 +254,9 @@ impl<S: Transport> Http1<S> {
         let gone = |_: &Context<'_>| {
             if has_hung_up(socket) { Poll::Ready(()) } else { Poll::Pending }
         };
-        let decide = || {
+        let decide = |held| {
             with_fields(|room| match head::request(&bytes, room, &self.limits) {
-                Ok(Parsed::Whole(head)) => handler::again(exchange, &head),
+                Ok(Parsed::Whole(head)) => handler::again(exchange, &head, held),
                 // It was read before.
                 Ok(Parsed::Partial) | Err(_) => {
                     Next::Reply(reply::to_fault(Fault::Internal, exchange))

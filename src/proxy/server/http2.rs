@@ -130,9 +130,9 @@ async fn wait(
     body: Incoming,
     upload: Option<Upload>,
 ) -> Result<Response<AnswerBody>, Infallible> {
-    let decide = || {
+    let decide = |held| {
         let view = HttpHead::new(&head.method, &head.uri, &head.headers, upload.is_some());
-        handler::again(&exchange, &view)
+        handler::again(&exchange, &view, held)
     };
     // hyper drops a stream that the client resets, and this with it.
     let next = held::wait(held, &exchange, |_| Poll::Pending, decide).await;

@@ -67,6 +67,10 @@ fn a_roll_restarts_each_target_under_load_without_a_failed_request() {
         work.wait_for(origin);
         let status = target(&proxy, origin);
         assert_eq!((&status["admin"], &status["in_flight"]), (&json!("draining"), &json!(0)));
+        let by = proxy.app()["roll"]["by"].clone();
+        assert!(by["command"].as_str().unwrap().contains("roll app"), "{by}");
+        let told = proxy.ctl(["status"]).expect(0).stdout;
+        assert!(told.contains("  rolled by uid "), "{told}");
         let other = target(&proxy, &blue[1 - at]);
         assert_eq!(other["admin"], "ready", "one at a time");
         let begun = Instant::now();
@@ -78,6 +82,7 @@ fn a_roll_restarts_each_target_under_load_without_a_failed_request() {
         work.end(origin, 0);
     }
     roll.event("rolled");
+    eventually("nobody rolls it any more", || proxy.app()["roll"].is_null());
     let output = roll.finish().expect(0);
     let before = load.requests();
     eventually("it flows on", || load.requests() > before + 60);

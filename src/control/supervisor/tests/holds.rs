@@ -45,7 +45,10 @@ async fn a_held_colour_stays_open_to_exceptions_until_somebody_gives_it_up() {
     let refused = world.handle.guard(guard(false), ME).await.unwrap_err();
     assert_eq!(refused.code, Code::InUse);
     assert!(!blue.leases().is_shut());
+    let way_back = || world.handle.status().upstreams["app"].rollback.clone();
+    assert!(way_back().is_some());
     let _given_up = world.handle.guard(guard(true), ME).await.unwrap();
+    assert!(way_back().is_none(), "nobody promises it any more");
     assert!(blue.exceptional_lease(0).is_err());
 }
 

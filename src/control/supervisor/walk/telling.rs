@@ -8,6 +8,7 @@ use crate::control::command::event::Cut;
 use crate::control::command::event::Event;
 use crate::control::command::event::Reason;
 use crate::control::command::event::Receipt;
+use crate::control::command::status::StepsStatus;
 use crate::control::command::verdict::Verdict;
 use crate::control::supervisor::Supervisor;
 use crate::control::supervisor::bakes;
@@ -17,6 +18,17 @@ use crate::control::supervisor::walk::Walk;
 use crate::model::colour::Colour;
 
 impl Supervisor {
+    /// Tells `status` which promotions go in steps now.
+    pub(super) fn walks_changed(&self) {
+        let of = |walk: &Walk| {
+            let status = walk.status();
+            let names = walk.names.clone().into_iter();
+            names.map(move |name| (name, status.clone()))
+        };
+        let walks = self.walks.values().flat_map(of).collect();
+        self.board_with(|board| board.walks = walks);
+    }
+
     pub(super) fn step_receipts(&self, serial: Serial, verdicts: &[Verdict]) -> Vec<Receipt> {
         let Some(walk) = self.walks.get(&serial) else { return Vec::new() };
         let receipt = |name: &String| Receipt {
@@ -38,7 +50,7 @@ impl Supervisor {
 
     pub(super) fn refuse_walk(&mut self, serial: Serial, refused: &Refusal) {
         let event = reason(self.walks.get(&serial), refused.code, &refused.detail);
-        self.end_walk(serial, event);
+        self.conclude_walk(serial, event);
     }
 
     pub(super) fn tell_step_verdict(&self, serial: Serial, verdict: &Verdict) {
@@ -70,8 +82,18 @@ impl Supervisor {
         drop(walk.answer.try_send(event.clone()));
     }
 
+    /// Ends it by what no part of it records.
+    pub(super) fn conclude_walk(&mut self, serial: Serial, event: Event) {
+        if let Some(walk) = self.walks.get(&serial) {
+            let (id, names) = (Some(walk.id.clone()), walk.names.clone());
+            self.record_steps(walk.who.clone(), id, (names, walk.colour), &event);
+        }
+        self.end_walk(serial, event);
+    }
+
     pub(super) fn end_walk(&mut self, serial: Serial, event: Event) {
         let Some(walk) = self.walks.remove(&serial) else { return };
+        self.walks_changed();
         let (id, upstreams, code) = (&walk.id, walk.names.join(","), event.exit_code());
         tracing::info!(id, upstreams, code, "promotion in steps ended");
         // What the last promotion came to, it has told the others itself.
@@ -80,6 +102,21 @@ impl Supervisor {
                 .tell_of(&walk.id, walk.names.clone(), Some(walk.colour), event.clone());
         }
         drop(walk.answer.try_send(event));
+    }
+}
+
+impl Walk {
+    fn status(&self) -> StepsStatus {
+        StepsStatus {
+            id: self.id.clone(),
+            colour: self.colour,
+            weight: self.weight,
+            step: self.step(),
+            steps: self.steps,
+            pause_seconds: self.pause.as_secs_f64(),
+            since: self.since.clone(),
+            by: self.who.clone(),
+        }
     }
 }
 
