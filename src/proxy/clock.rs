@@ -1,5 +1,5 @@
 //! One worker's coarse clock. Instead of a timer for each request and connection, every one of them
-//! says until when it rests, and one tick looks at what is due ([`wheel`]).
+//! says until when it rests, and one tick looks at what is due (in `wheel`).
 
 mod wheel;
 
@@ -21,7 +21,7 @@ pub(crate) const TICK: Duration = Duration::from_millis(100);
 /// Something with a deadline.
 pub trait Watched {
     /// Called at a tick. Returns until when no tick need look at it, unless it is
-    /// [roused](Watch::rouse); `None`: the next one must.
+    /// roused; `None`: the next one must.
     fn tick(&self, now: Instant) -> Option<Instant>;
 }
 
