@@ -221,16 +221,17 @@ mod tests {
     #[tokio::test]
     async fn one_turn_asks_once_for_what_is_not_there() {
         let (mut stream, turns) = gather(Silent::default());
-        let mut room = [0; 8];
+        let mut asks = || {
+            let mut room = [0; 8];
+            let mut room = ReadBuf::new(&mut room);
+            assert!(
+                Pin::new(&mut stream)
+                    .poll_read(&mut context(), &mut room)
+                    .is_pending()
+            );
+        };
         for _turn in 0..2 {
-            for _ in 0..3 {
-                let mut room = ReadBuf::new(&mut room);
-                assert!(
-                    Pin::new(&mut stream)
-                        .poll_read(&mut context(), &mut room)
-                        .is_pending()
-                );
-            }
+            (0..3).for_each(|_| asks());
             turns.end(&mut context());
         }
         assert_eq!(turns.0.borrow().stream.asked, 2);
