@@ -109,12 +109,13 @@ impl ListenerContext {
         }
     }
 
-    /// Counts an HTTP/2 connection that hyper gave up.
-    pub(crate) fn count_error(&self, error: &hyper::Error) {
-        if error.is_parse_too_large() {
-            self.meters.client_error(ClientError::TooLarge);
-        } else if error.is_parse() {
-            self.meters.client_error(ClientError::Malformed);
+    /// Counts an HTTP/2 connection that `h2` gave up.
+    pub(crate) fn count_error(&self, error: &h2::Error) {
+        // What the client said of its own accord is not counted against it.
+        if error.is_library() && error.is_go_away() {
+            let is_flood = error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM);
+            let error = if is_flood { ClientError::Flood } else { ClientError::Malformed };
+            self.meters.client_error(error);
         }
         tracing::debug!(listener = %self.name, %error, "connection ended");
     }

@@ -1,86 +1,120 @@
-//! The client's side of an exchange over HTTP/2, in hyper's types: the request's body as it comes,
-//! the answer's as it is asked for.
+//! The client's side of an exchange over HTTP/2: the request's body as it comes, the answer's as it is
+//! sent.
 
 mod answer;
-mod names;
+mod fields;
+mod head;
 mod trailers;
 
-use std::pin::Pin;
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::rc::Rc;
 use std::task::Context;
 use std::task::Poll;
 use std::task::ready;
 
 use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::SendResponse;
 use http::HeaderMap;
-use http::HeaderName;
-use http_body::Body;
-use http_body::Frame;
-use hyper::body::Incoming;
+use http::Response;
 
 use crate::http1::chunked::Encoder;
 use crate::http1::framing::Framing;
 use crate::http1::head::ResponseHead;
-use crate::http1::rewrite::response_fields;
-use crate::model::extras::Extras;
 use crate::model::fault::Fault;
 use crate::net::pipe::Pipe;
+use crate::proxy::body::answer::Delivery;
+pub(crate) use crate::proxy::body::answer::last;
+pub(crate) use crate::proxy::body::head::own;
 use crate::proxy::call::Call;
 use crate::proxy::downstream::BodyState;
 use crate::proxy::downstream::Downstream;
 use crate::proxy::events::Events;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::exchange::Kind;
+use crate::proxy::handler::Terms;
 use crate::proxy::server::ahead::Upload;
 
-pub(crate) use crate::proxy::body::answer::AnswerBody;
-
-/// How much room is made for content that may come with the head.
-const CONTENT_MAX: u64 = 1024;
+/// How much of a request's body is taken before its client is told that there is room for more: each
+/// telling takes a look at the stream, and the windows are many times as wide.
+const RELEASE: usize = 64 * 1024;
 
 /// The client's side of one HTTP/2 stream.
-pub(crate) struct StreamSide {
-    source: Incoming,
+pub(crate) struct StreamSide<'r> {
+    respond: &'r RefCell<SendResponse<Bytes>>,
+    source: RecvStream,
+    /// What was taken of the body without telling its client.
+    unreleased: usize,
     /// While content may come.
     upload: Option<Upload>,
     onward: Encoder,
     limit: Option<u64>,
     state: BodyState,
-    status: u16,
-    /// The answer's fields, as places in `came`.
-    fields: Vec<(HeaderName, usize, usize)>,
-    /// Bytes of the answer: the values of its fields, then content that nobody has asked for yet.
+    /// The head of the answer, once it has come.
+    head: Option<Response<()>>,
+    /// Content of the answer that nobody has asked for yet.
     came: Vec<u8>,
-    content_from: usize,
     trailers: Option<HeaderMap>,
     /// The answer is a stream of events that can be ended early.
     events: Option<Events>,
 }
 
-impl StreamSide {
+impl<'r> StreamSide<'r> {
     /// A stream of which the head has come.
     pub(crate) fn new(
-        source: Incoming,
-        framing: Framing,
-        limit: Option<u64>,
+        respond: &'r RefCell<SendResponse<Bytes>>,
+        source: RecvStream,
+        terms: &Terms,
         upload: Option<Upload>,
     ) -> Self {
-        let state = match framing {
+        let state = match terms.body {
             Framing::None => BodyState::Empty,
             Framing::Length(_) | Framing::Chunked | Framing::UntilClose => BodyState::Whole,
         };
         Self {
+            respond,
             source,
+            unreleased: 0,
             upload,
-            onward: Encoder::new(framing),
-            limit,
+            onward: Encoder::new(terms.body),
+            limit: terms.body_max,
             state,
-            status: 0,
-            fields: Vec::new(),
+            head: None,
             came: Vec::new(),
-            content_from: 0,
             trailers: None,
             events: None,
         }
+    }
+
+    /// Sends the answer whose head has come, with its body to come over `call`.
+    pub(crate) async fn deliver(&mut self, call: Option<Call>, exchange: Rc<Exchange>) {
+        let Some(head) = self.head.take() else { return };
+        let respond = self.respond;
+        let mut delivery = Delivery::new(self, call, exchange);
+        let is_end = delivery.is_end();
+        // Where that fails, the stream is no more: the exchange says so when it drops.
+        let Ok(mut stream) = respond.borrow_mut().send_response(head, is_end) else { return };
+        if is_end {
+            return delivery.finish_at_once();
+        }
+        if let Some(whole) = delivery.take_whole() {
+            if stream.send_data(whole, true).is_ok() {
+                delivery.finish_at_once();
+            }
+            return;
+        }
+        let rest = poll_fn(|cx| delivery.poll(cx, &mut stream)).await;
+        // The lease and the target's connection are not the client's to hold.
+        drop(delivery);
+        if let Some(rest) = rest {
+            last(stream, rest).await;
+        }
+    }
+
+    /// Whether nothing of the request's body is left with the client.
+    pub(crate) fn has_all_of_body(&self) -> bool {
+        matches!(self.state, BodyState::Empty | BodyState::Taken)
     }
 
     /// Whether a stream of events has been ended early, between two of them.
@@ -102,42 +136,59 @@ impl StreamSide {
         }
     }
 
-    fn take_frame(
+    fn take_content(
         &mut self,
-        frame: Frame<Bytes>,
+        data: &[u8],
         exchange: &Exchange,
         out: &mut Vec<u8>,
     ) -> Result<(), Fault> {
-        match frame.into_data() {
-            Ok(data) => {
-                if let Some(upload) = &self.upload {
-                    upload.taken(data.len());
-                }
-                let sum = exchange.has_received(data.len());
-                if self.limit.is_some_and(|limit| sum > limit) {
-                    return Err(Fault::BodyTooLarge);
-                }
-                self.onward.push(&data, out);
-                if self.source.is_end_stream() {
-                    self.finish_body(&[], out);
-                }
-            }
-            Err(frame) => {
-                let lines = trailers::to_lines(frame.trailers_ref()).ok_or(Fault::BodyBroken)?;
-                self.finish_body(&lines, out);
-            }
+        if let Some(upload) = &self.upload {
+            upload.taken(data.len());
+        }
+        self.unreleased += data.len();
+        let sum = exchange.has_received(data.len());
+        if self.limit.is_some_and(|limit| sum > limit) {
+            return Err(Fault::BodyTooLarge);
+        }
+        self.onward.push(data, out);
+        if self.source.is_end_stream() {
+            self.finish_body(&[], out);
+        } else if self.unreleased >= RELEASE {
+            self.release();
         }
         Ok(())
+    }
+
+    /// Tells the client that there is room for more.
+    fn release(&mut self) {
+        let taken = std::mem::take(&mut self.unreleased);
+        if taken > 0 {
+            // It can only fail for more than has come.
+            drop(self.source.flow_control().release_capacity(taken));
+        }
+    }
+
+    /// Takes the trailers, if there are any.
+    fn poll_trailers(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut Vec<u8>,
+    ) -> Poll<Result<(), Fault>> {
+        let trailers = ready!(self.source.poll_trailers(cx)).map_err(|_gone| Fault::BodyBroken)?;
+        let lines = trailers::to_lines(trailers.as_ref()).ok_or(Fault::BodyBroken)?;
+        self.finish_body(&lines, out);
+        Poll::Ready(Ok(()))
     }
 
     fn finish_body(&mut self, trailers: &[u8], out: &mut Vec<u8>) {
         self.onward.finish(trailers, out);
         self.state = BodyState::Taken;
         self.upload = None;
+        self.release();
     }
 }
 
-impl Downstream for StreamSide {
+impl Downstream for StreamSide<'_> {
     fn body(&self) -> BodyState {
         self.state
     }
@@ -150,12 +201,16 @@ impl Downstream for StreamSide {
         _by_pipe: bool,
     ) -> Poll<Result<(), Fault>> {
         while out.is_empty() && self.state != BodyState::Taken {
-            let frame = ready!(Pin::new(&mut self.source).poll_frame(cx));
+            let Poll::Ready(data) = self.source.poll_data(cx) else {
+                self.release();
+                return Poll::Pending;
+            };
             self.state = BodyState::Begun;
-            match frame {
-                Some(Ok(frame)) => self.take_frame(frame, exchange, out)?,
+            match data {
+                Some(Ok(data)) => self.take_content(&data, exchange, out)?,
+                // However it was reset: the target must not take what came for whole.
                 Some(Err(_broken)) => return Poll::Ready(Err(Fault::BodyBroken)),
-                None => self.finish_body(&[], out),
+                None => ready!(self.poll_trailers(cx, out))?,
             }
         }
         Poll::Ready(Ok(()))
@@ -166,13 +221,17 @@ impl Downstream for StreamSide {
     }
 
     fn poll_gone(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
-        // hyper drops a stream that the client resets, and this with it.
+        // Whoever runs the stream ends it, and this with it, when the client resets it.
         Poll::Pending
     }
 
-    fn inform(&mut self, _head: &ResponseHead<'_, '_>) {
-        // hyper has no way to send an interim answer over HTTP/2; a client must do without any
-        // (RFC 9110 §15.2).
+    fn inform(&mut self, head: &ResponseHead<'_, '_>) {
+        // A stream that is no more is seen by whoever runs it.
+        drop(
+            self.respond
+                .borrow_mut()
+                .send_informational(head::interim(head)),
+        );
     }
 
     fn poll_inform(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
@@ -181,26 +240,7 @@ impl Downstream for StreamSide {
 
     fn answer(&mut self, head: &ResponseHead<'_, '_>, exchange: &Exchange) {
         exchange.answer(head.status, true);
-        self.status = head.status;
-        self.fields.reserve(head.fields.len());
-        // The head's length is more than its values need.
-        let content = match head.body {
-            Framing::Length(length) => usize::try_from(length.min(CONTENT_MAX)).unwrap_or(0),
-            Framing::None | Framing::Chunked | Framing::UntilClose => 0,
-        };
-        self.came.reserve(head.length + content);
-        let extras = exchange.extras();
-        let passing = response_fields(head.status, head.nominates, head.pairs())
-            .filter(|(name, _)| !extras.is_some_and(|extras| extras.drops(name)));
-        let added = extras.into_iter().flat_map(Extras::added);
-        let added = added.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-        for (name, value) in passing.chain(added) {
-            let Some(name) = names::name(name) else { continue };
-            let from = self.came.len();
-            self.came.extend_from_slice(value);
-            self.fields.push((name, from, self.came.len()));
-        }
-        self.content_from = self.came.len();
+        self.head = Some(head::final_one(head, exchange));
         self.events = Events::of(head);
         if self.events.is_some() {
             exchange.can_part(Kind::Events);

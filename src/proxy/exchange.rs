@@ -22,7 +22,6 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
 
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::model::colour::Colour;
@@ -42,9 +41,6 @@ use crate::proxy::view::WorkerPool;
 use crate::proxy::worker::Worker;
 use crate::sync::lease::Lease;
 
-/// The task of one HTTP/2 stream, known as soon as it runs.
-pub(crate) type StreamTask = Rc<OnceCell<AbortHandle>>;
-
 /// One request and its answer.
 pub(crate) struct Exchange {
     /// The worker it runs on.
@@ -63,7 +59,6 @@ pub(crate) struct Exchange {
     lease: RefCell<Option<Lease<Rc<WorkerPool>>>>,
     in_use: RefCell<Option<TargetUse>>,
     target: Cell<Option<usize>>,
-    stream: Option<StreamTask>,
     waiting_until: Cell<Option<Instant>>,
     waiting_for: Cell<Fault>,
     /// A tick found it waiting: it is none of the many that are over at once.
@@ -96,11 +91,7 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     /// A request whose head has just been read.
-    pub(crate) fn begin(
-        worker: &Rc<Worker>,
-        connection: &Rc<Connection>,
-        stream: Option<StreamTask>,
-    ) -> Rc<Self> {
+    pub(crate) fn begin(worker: &Rc<Worker>, connection: &Rc<Connection>) -> Rc<Self> {
         worker.requests.accepted();
         connection.begin_request();
         let began = Instant::now();
@@ -117,7 +108,6 @@ impl Exchange {
             lease: RefCell::new(None),
             in_use: RefCell::new(None),
             target: Cell::new(None),
-            stream,
             waiting_until: Cell::new(None),
             waiting_for: Cell::new(Fault::Internal),
             is_slow: Cell::new(false),
@@ -219,7 +209,7 @@ impl Exchange {
     /// Waits for the client to take what it is sent. The connection watches this by itself, except
     /// over HTTP/2: there a client that takes the other streams can leave this one's window closed.
     pub(crate) fn wait_for_client(&self) {
-        if self.stream.is_some() {
+        if self.connection.is_multiplexed() {
             self.wait(Fault::SendTimeout, self.timeouts.get().send);
         } else {
             self.rest();

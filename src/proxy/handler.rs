@@ -28,7 +28,6 @@ use crate::proxy::choose::Request;
 use crate::proxy::connection::Connection;
 use crate::proxy::exchange::Asked;
 use crate::proxy::exchange::Exchange;
-use crate::proxy::exchange::StreamTask;
 use crate::proxy::head::Head;
 use crate::proxy::hold::Held;
 use crate::proxy::reply;
@@ -124,9 +123,8 @@ pub(crate) fn arrive(
     worker: &Rc<Worker>,
     connection: &Rc<Connection>,
     head: &impl Head,
-    stream: Option<StreamTask>,
 ) -> Arrival {
-    let exchange = Exchange::begin(worker, connection, stream);
+    let exchange = Exchange::begin(worker, connection);
     let plan = decide(worker, connection, head);
     exchange.ask(asked(connection, head, plan.as_ref().ok()));
     let next = settle(&exchange, head, plan, None);
@@ -209,9 +207,8 @@ pub(crate) fn refuse(
     worker: &Rc<Worker>,
     connection: &Rc<Connection>,
     fault: Fault,
-    stream: Option<StreamTask>,
 ) -> (Rc<Exchange>, Reply) {
-    let exchange = Exchange::begin(worker, connection, stream);
+    let exchange = Exchange::begin(worker, connection);
     let reply = reply::to_fault(fault, &exchange);
     (exchange, reply)
 }

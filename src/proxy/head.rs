@@ -135,6 +135,7 @@ pub(crate) struct HttpHead<'a> {
     host: Once<'a>,
     request_id: Once<'a>,
     content_length: Once<'a>,
+    expects_continue: bool,
     /// Whether a body follows.
     has_body: bool,
 }
@@ -166,6 +167,7 @@ impl<'a> HttpHead<'a> {
     ) -> Self {
         let mut lines = Vec::with_capacity(headers.len());
         let [mut host, mut request_id, mut content_length] = [Once::None; 3];
+        let mut expects_continue = false;
         // One way through all of them: each look into the map would hash a name.
         for (name, value) in headers {
             let name = name.as_str();
@@ -173,11 +175,22 @@ impl<'a> HttpHead<'a> {
                 "host" => host.add(value),
                 "x-request-id" => request_id.add(value),
                 "content-length" => content_length.add(value),
+                "expect" => expects_continue |= is_100_continue(value.as_bytes()),
                 _ => {}
             }
             lines.push((name.as_bytes(), value.as_bytes()));
         }
-        Self { method, uri, headers, lines, host, request_id, content_length, has_body }
+        Self {
+            method,
+            uri,
+            headers,
+            lines,
+            host,
+            request_id,
+            content_length,
+            expects_continue,
+            has_body,
+        }
     }
 
     /// Whether a value begins or ends with white space (RFC 9113 §8.2.1), the path is none (§8.3.1), or
@@ -201,6 +214,10 @@ impl<'a> HttpHead<'a> {
         let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
         digits.parse().ok().filter(|_| is_number)
     }
+}
+
+fn is_100_continue(value: &[u8]) -> bool {
+    value.eq_ignore_ascii_case(b"100-continue")
 }
 
 /// Whether white space is around a value, where HTTP/2 has none (RFC 9113 §8.2.1).
@@ -271,8 +288,8 @@ impl Head for HttpHead<'_> {
     }
 
     fn expects_continue(&self) -> bool {
-        // Nobody could pass the 100 on to it: hyper has no way to send one.
-        false
+        // Who has no content to send waits for nothing.
+        self.expects_continue && self.has_body
     }
 
     fn upgrade(&self) -> Option<&[u8]> {

@@ -104,7 +104,7 @@ impl Alone {
         let facts = Client::new("127.0.0.1".parse().unwrap(), 1, false, &[]);
         let context = Rc::clone(&self.context);
         let connection = Connection::open(&self.worker, context, facts, None, false);
-        Exchange::begin(&self.worker, &connection, None)
+        Exchange::begin(&self.worker, &connection)
     }
 
     /// The value of a series, written as on the metrics page.

@@ -36,6 +36,7 @@ mod hostile_h1;
 mod hostile_h2;
 mod http1;
 mod http2;
+mod http2_interim;
 mod http2_link;
 mod issue;
 mod journal;

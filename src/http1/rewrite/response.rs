@@ -168,14 +168,14 @@ fn status_line(out: &mut Vec<u8>, status: u16, reason: &[u8]) {
 }
 
 /// The fields of an answer that may pass to an HTTP/2 client, in order (RFC 9113 §8.2.2). Of equal
-/// lengths, the first; with 204, none (RFC 9110 §8.6).
+/// lengths, the first; with 204 and of an interim answer, none (RFC 9110 §8.6).
 pub fn response_fields<'f>(
     status: u16,
     nominates: bool,
     fields: impl Iterator<Item = (&'f [u8], &'f [u8])> + Clone,
 ) -> impl Iterator<Item = (&'f [u8], &'f [u8])> {
     let nominated = Nominated::new(nominates, &fields);
-    let mut has_length = status == 204;
+    let mut has_length = matches!(status, 100..200 | 204);
     fields.filter(move |(name, _)| {
         let known = known(name);
         let first = known != Known::ContentLength || !std::mem::replace(&mut has_length, true);

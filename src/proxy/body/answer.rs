@@ -1,6 +1,7 @@
-//! The answer's body on its way to an HTTP/2 client, as hyper asks for it.
+//! A target's answer on its way to an HTTP/2 client.
 
-use std::pin::Pin;
+use std::future::Future;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Context;
@@ -9,27 +10,19 @@ use std::task::ready;
 
 use bytes::Bytes;
 use bytes::BytesMut;
+use h2::Reason;
+use h2::SendStream;
 use http::HeaderMap;
-use http::HeaderName;
-use http::HeaderValue;
-use http::Response;
-use http::StatusCode;
-use http_body::Body;
-use http_body::Frame;
-use http_body::SizeHint;
 use tokio::io::AsyncReadExt;
 
-use crate::model::extras::Extras;
 use crate::model::fault::Fault;
 use crate::proxy::body::StreamSide;
 use crate::proxy::buffers::poll_read_scratch;
 use crate::proxy::call::Call;
-use crate::proxy::exchange::Asked;
 use crate::proxy::exchange::Exchange;
-use crate::proxy::reply::Reply;
 
-/// A stream is handed no more than this at once (the size of its frames): each piece that is asked
-/// for shows that the client has taken one.
+/// A stream is handed no more than this at once (the size of its frames): each piece that is taken
+/// from it shows that the client has taken one.
 const PIECE: usize = 16 * 1024;
 
 /// How much is read at once of content that goes on as it is.
@@ -38,197 +31,234 @@ const READ: usize = 32 * 1024;
 /// How much of it must be to come for that.
 const AS_IT_IS_MIN: u64 = 8 * 1024;
 
-/// The exchange ended for this fault; the reader of the body must not take what came for whole.
-#[derive(Debug, thiserror::Error)]
-#[error("the exchange ended: {}", .0.as_str())]
-pub(crate) struct Ended(pub(crate) Fault);
+/// The part of an answer that goes next.
+enum Part {
+    /// Content, and whether it is the last.
+    Content(Bytes, bool),
+    /// The end, with these trailers.
+    Trailers(HeaderMap),
+    /// The end alone.
+    End,
+}
 
-impl StreamSide {
-    /// The answer whose head has come, with its body to come over `call`.
-    pub(crate) fn into_response(
-        mut self,
-        call: Option<Call>,
-        exchange: Rc<Exchange>,
-    ) -> Response<AnswerBody> {
-        let came = Bytes::from(std::mem::take(&mut self.came));
-        let mut headers = HeaderMap::with_capacity(self.fields.len() + 1);
-        for (name, from, to) in self.fields.drain(..) {
-            if let Ok(value) = HeaderValue::from_maybe_shared(came.slice(from..to)) {
-                headers.append(name, value);
-            }
+/// Waits until a client takes more on a stream; whether it does.
+fn poll_open(cx: &mut Context<'_>, stream: &mut SendStream<Bytes>) -> Poll<bool> {
+    if stream.capacity() > 0 {
+        return Poll::Ready(true);
+    }
+    // No more than is needed: what is reserved is kept from all other streams.
+    stream.reserve_capacity(1);
+    while stream.capacity() == 0 {
+        if !matches!(ready!(stream.poll_capacity(cx)), Some(Ok(_))) {
+            return Poll::Ready(false);
         }
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_GATEWAY);
-        let left = came.slice(self.content_from..);
-        self.content_from = 0;
-        let room = BytesMut::new();
-        let mut body = Streamed { side: self, call, room, left, exchange: Some(exchange) };
-        body.let_go();
-        if body.is_end() {
-            body.finish();
-        }
-        let mut response = Response::new(AnswerBody::Streamed(Box::new(body)));
-        *response.status_mut() = status;
-        *response.headers_mut() = headers;
-        response
+    }
+    Poll::Ready(true)
+}
+
+/// Sends the end of an answer once its client takes it. Nobody but the client waits for that.
+///
+/// Where all of the request has come, the end can as well wait in `h2`. Where it has not, `h2` would
+/// reset the stream behind it, and not be rid of that stream if its connection ended first.
+pub(crate) async fn last(mut stream: SendStream<Bytes>, content: Bytes) {
+    if poll_fn(|cx| poll_open(cx, &mut stream)).await {
+        // Where that fails, nobody is left to be told.
+        drop(stream.send_data(content, true));
+    }
+}
+
+/// Why an answer goes no further.
+enum Ended {
+    /// For this fault: the client must not take what came for whole.
+    Fault(Fault),
+    /// The stream is no more.
+    Gone,
+}
+
+impl From<Fault> for Ended {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
     }
 }
 
 /// An answer's body on its way to the client.
-pub(crate) enum AnswerBody {
-    /// The proxy's own words.
-    Own {
-        /// What is left to send.
-        text: Option<Bytes>,
-        /// The exchange that they answer; `None` once hyper has all of it. A client that does not take
-        /// it then holds nothing but its own connection.
-        exchange: Option<Rc<Exchange>>,
-    },
-    /// The target's.
-    Streamed(Box<Streamed>),
-}
-
-/// A body that comes from a target.
-pub(crate) struct Streamed {
-    side: StreamSide,
+pub(super) struct Delivery<'s, 'r> {
+    side: &'s mut StreamSide<'r>,
     /// `None` once the target has said everything.
     call: Option<Call>,
     /// Where content is read to. Its bytes are used again once the client has taken them.
     room: BytesMut,
     /// What has come and waits for its turn.
     left: Bytes,
-    /// `None` once the last byte is on its way.
-    exchange: Option<Rc<Exchange>>,
+    /// A piece that waits for the client's window.
+    waiting: Option<Bytes>,
+    exchange: Rc<Exchange>,
 }
 
-impl AnswerBody {
-    /// One of the proxy's own answers, as hyper takes it.
-    pub(crate) fn own(reply: Reply, exchange: &Rc<Exchange>) -> Response<Self> {
-        let mut headers = HeaderMap::with_capacity(reply.fields.len() + 2);
-        let length = reply.text.len();
-        for (name, value) in reply.fields {
-            let name = HeaderName::from_bytes(name.as_bytes());
-            let value = HeaderValue::from_maybe_shared(Bytes::from(value));
-            if let (Ok(name), Ok(value)) = (name, value) {
-                headers.insert(name, value);
-            }
-        }
-        if let Some(extras) = exchange.extras() {
-            add(&mut headers, extras);
-        }
-        headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
-        let to_head = exchange.asked().is_some_and(Asked::is_head);
-        let text = (!to_head && length > 0).then(|| Bytes::from(reply.text));
-        if text.is_none() {
-            exchange.complete();
-        }
-        let held = text.as_ref().map(|_| Rc::clone(exchange));
-        let mut response = Response::new(Self::Own { text, exchange: held });
-        *response.status_mut() = reply.status;
-        *response.headers_mut() = headers;
-        response
-    }
-}
-
-/// Adds to one of the proxy's own answers, and leaves out of it, what is ordered.
-fn add(headers: &mut HeaderMap, extras: &Extras) {
-    let dropped = |name: &&HeaderName| extras.drops(name.as_str().as_bytes());
-    let dropped: Vec<HeaderName> = headers.keys().filter(dropped).cloned().collect();
-    for name in dropped {
-        headers.remove(name);
-    }
-    for (name, value) in extras.added() {
-        let name = HeaderName::from_bytes(name.as_bytes());
-        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
-            headers.append(name, value);
-        }
-    }
-}
-
-impl Streamed {
-    /// The target has said everything: its connection is free for the next request.
-    fn let_go(&mut self) {
-        let said_all = |call: &mut Call| call.answer.body.is_done();
-        if let (Some(call), Some(exchange)) = (self.call.take_if(said_all), &self.exchange)
-            && call.may_be_kept()
-        {
-            exchange.keep(call.connection);
-        }
+impl<'s, 'r> Delivery<'s, 'r> {
+    /// The body to come over `call`, behind what came with the head.
+    pub(super) fn new(
+        side: &'s mut StreamSide<'r>,
+        call: Option<Call>,
+        exchange: Rc<Exchange>,
+    ) -> Self {
+        let left = Bytes::from(std::mem::take(&mut side.came));
+        let room = BytesMut::new();
+        let mut delivery = Self { side, call, room, left, waiting: None, exchange };
+        delivery.let_go();
+        delivery
     }
 
-    /// The last byte is on its way: the lease ends.
-    fn finish(&mut self) {
-        if let Some(exchange) = self.exchange.take() {
-            if self.side.has_parted() {
-                exchange.end(Fault::Closed);
-            }
-            exchange.complete();
-        }
-    }
-
-    fn is_end(&self) -> bool {
+    /// Whether nothing is to come.
+    pub(super) fn is_end(&self) -> bool {
         self.call.is_none() && self.left.is_empty() && self.side.trailers.is_none()
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Ended>>> {
-        let Some(exchange) = self.exchange.clone() else { return Poll::Ready(None) };
-        match ready!(self.poll_next(cx, &exchange)) {
-            Ok(Some(frame)) => {
-                exchange.wait_for_client();
-                exchange.has_sent(frame.data_ref().map_or(0, Bytes::len));
-                if self.is_end() {
-                    self.finish();
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Ok(None) => {
-                self.finish();
-                Poll::Ready(None)
-            }
-            Err(fault) => {
-                let first = exchange.fault().is_none();
-                exchange.end(fault);
-                if first {
-                    exchange.count_upstream_error(fault);
-                }
+    /// What is to come, if it is all there and fits into one frame.
+    pub(super) fn take_whole(&mut self) -> Option<Bytes> {
+        let fits = !self.left.is_empty() && self.left.len() <= PIECE;
+        let ends = self.side.has_all_of_body() && self.side.trailers.is_none();
+        let is_whole = self.call.is_none() && ends && fits;
+        is_whole.then(|| {
+            self.exchange.has_sent(self.left.len());
+            std::mem::take(&mut self.left)
+        })
+    }
+
+    /// The last byte is on its way, in the turn in which the head came.
+    pub(super) fn finish_at_once(&self) {
+        self.part_for_good();
+        self.exchange.complete_at_once();
+    }
+
+    /// The last byte is on its way: the lease ends.
+    fn finish(&self) {
+        self.part_for_good();
+        self.exchange.complete();
+    }
+
+    fn part_for_good(&self) {
+        if self.side.has_parted() {
+            self.exchange.end(Fault::Closed);
+        }
+    }
+
+    /// The target has said everything: its connection is free for the next request.
+    fn let_go(&mut self) {
+        let said_all = |call: &mut Call| call.answer.body.is_done();
+        if let Some(call) = self.call.take_if(said_all)
+            && call.may_be_kept()
+        {
+            self.exchange.keep(call.connection);
+        }
+    }
+
+    /// Sends all of it, or resets the stream. Ready once nothing is left to do but to send the [`last`]
+    /// content.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut SendStream<Bytes>,
+    ) -> Poll<Option<Bytes>> {
+        // Ended from outside, and nobody else would tell the client: its window may be closed.
+        if let Poll::Ready(_fault) = self.exchange.poll_ended(cx) {
+            stream.send_reset(Reason::CANCEL);
+            return Poll::Ready(None);
+        }
+        match ready!(self.poll_all(cx, stream)) {
+            // Whoever is no more is told nothing, and the exchange says so when it drops.
+            Ok(last) => Poll::Ready(last),
+            Err(Ended::Gone) => Poll::Ready(None),
+            Err(Ended::Fault(fault)) => {
+                self.exchange.end(fault);
+                self.exchange.count_upstream_error(fault);
                 self.call = None;
-                Poll::Ready(Some(Err(Ended(exchange.fault().unwrap_or(fault)))))
+                stream.send_reset(Reason::INTERNAL_ERROR);
+                Poll::Ready(None)
             }
         }
     }
 
-    fn poll_next(
+    fn poll_all(
         &mut self,
         cx: &mut Context<'_>,
-        exchange: &Exchange,
-    ) -> Poll<Result<Option<Frame<Bytes>>, Fault>> {
+        stream: &mut SendStream<Bytes>,
+    ) -> Poll<Result<Option<Bytes>, Ended>> {
         loop {
-            if let Poll::Ready(fault) = exchange.poll_ended(cx) {
-                return Poll::Ready(Err(fault));
-            }
             if let Some(call) = self.call.as_mut().filter(|call| call.is_uploading()) {
                 // What it waits for is looked at again when it moves, whatever else we wait for.
-                let _moved: Poll<()> = call.poll_upload(cx, exchange, &mut self.side)?;
+                let _moved: Poll<()> = call.poll_upload(cx, &self.exchange, self.side)?;
             }
-            self.side.part(&mut self.call, exchange);
+            ready!(self.poll_window(cx, stream))?;
+            let Poll::Ready(next) = self.poll_next(cx) else {
+                return stream.poll_reset(cx).map(|_reset| Err(Ended::Gone));
+            };
+            let sent = match next? {
+                Part::Content(content, false) => {
+                    self.exchange.wait_for_client();
+                    self.exchange.has_sent(content.len());
+                    self.waiting = Some(content);
+                    continue;
+                }
+                Part::Content(content, true) if !self.side.has_all_of_body() => {
+                    self.exchange.has_sent(content.len());
+                    self.finish();
+                    return Poll::Ready(Ok(Some(content)));
+                }
+                Part::Content(content, true) => {
+                    self.exchange.has_sent(content.len());
+                    stream.send_data(content, true)
+                }
+                Part::Trailers(trailers) => stream.send_trailers(trailers),
+                Part::End => stream.send_data(Bytes::new(), true),
+            };
+            sent.map_err(|_closed| Ended::Gone)?;
+            self.finish();
+            return Poll::Ready(Ok(None));
+        }
+    }
+
+    /// Sends the piece at hand once the client's window is open.
+    fn poll_window(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut SendStream<Bytes>,
+    ) -> Poll<Result<(), Ended>> {
+        let Some(piece) = self.waiting.take() else { return Poll::Ready(Ok(())) };
+        match poll_open(cx, stream) {
+            Poll::Ready(true) => {}
+            Poll::Ready(false) => return Poll::Ready(Err(Ended::Gone)),
+            Poll::Pending => {
+                self.waiting = Some(piece);
+                return Poll::Pending;
+            }
+        }
+        let sent = stream.send_data(piece, false);
+        Poll::Ready(sent.map_err(|_closed| Ended::Gone))
+    }
+
+    /// Takes the next part from what has come, or from the target.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, Fault>> {
+        loop {
+            self.side.part(&mut self.call, &self.exchange);
             if !self.left.is_empty() {
                 let piece = self.left.split_to(self.left.len().min(PIECE));
-                return Poll::Ready(Ok(Some(Frame::data(piece))));
+                let is_end = self.is_end();
+                return Poll::Ready(Ok(Part::Content(piece, is_end)));
             }
             let Some(call) = &mut self.call else {
-                return Poll::Ready(Ok(self.side.trailers.take().map(Frame::trailers)));
+                let trailers = self.side.trailers.take();
+                return Poll::Ready(Ok(trailers.map_or(Part::End, Part::Trailers)));
             };
-            let as_it_is = call
-                .answer
-                .body
-                .left()
-                .is_some_and(|left| left >= AS_IT_IS_MIN);
-            let taken = if as_it_is {
+            let left = call.answer.body.left();
+            let taken = if left.is_some_and(|left| left >= AS_IT_IS_MIN) {
                 poll_take_as_it_is(cx, call, &mut self.room)
             } else {
-                poll_take(cx, call, &mut self.side, exchange)
+                poll_take(cx, call, self.side, &self.exchange)
             };
             let Poll::Ready(taken) = taken else {
-                exchange.wait_on(Fault::ResponseTimeout, exchange.timeouts().response);
+                let patience = self.exchange.timeouts().response;
+                self.exchange.wait_on(Fault::ResponseTimeout, patience);
                 return Poll::Pending;
             };
             self.left = taken?;
@@ -241,7 +271,7 @@ impl Streamed {
 fn poll_take(
     cx: &mut Context<'_>,
     call: &mut Call,
-    side: &mut StreamSide,
+    side: &mut StreamSide<'_>,
     exchange: &Exchange,
 ) -> Poll<Result<Bytes, Fault>> {
     let (stream, answer) = (&mut call.connection.stream, &mut call.answer);
@@ -272,44 +302,4 @@ fn poll_take_as_it_is(
     answer.has_more_than_its_answer(piece.consumed < came.len());
     came.truncate(piece.consumed);
     Poll::Ready(Ok(came))
-}
-
-impl Body for AnswerBody {
-    type Data = Bytes;
-    type Error = Ended;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Ended>>> {
-        match &mut *self {
-            Self::Own { text, exchange } => {
-                let text = text.take();
-                if let (Some(text), Some(exchange)) = (&text, exchange.take()) {
-                    exchange.has_sent(text.len());
-                    exchange.complete();
-                }
-                Poll::Ready(text.map(|text| Ok(Frame::data(text))))
-            }
-            Self::Streamed(body) => body.poll(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Own { text, .. } => text.is_none(),
-            Self::Streamed(body) => body.is_end(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Own { text, .. } => {
-                let length = text.as_ref().map_or(0, Bytes::len);
-                SizeHint::with_exact(u64::try_from(length).unwrap_or(u64::MAX))
-            }
-            // What the target says about the length is among its fields.
-            Self::Streamed(_) => SizeHint::default(),
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! Trailer fields between hyper's map and the lines of HTTP/1.
+//! Trailer fields between the map of `http` and the lines of HTTP/1.
 
 use http::HeaderMap;
 use http::HeaderName;

@@ -70,23 +70,15 @@ impl Exchange {
             self.count_upstream_error(fault);
         }
         self.end(fault);
-        self.reset_stream();
-    }
-
-    /// Resets a stream whose answer has begun: while its window is closed nobody else would.
-    fn reset_stream(&self) {
-        let task = self.stream.as_ref().and_then(|stream| stream.get());
-        let half_answered = self.status.get() != 0 && !self.complete.get();
-        if let (Some(task), true) = (task, half_answered) {
-            task.abort();
-        }
     }
 
     /// Gives the lease back, to a drain with how it ended.
     fn give_back(&self, lease: Lease<Rc<WorkerPool>>, fault: Fault) {
         let how = match (fault, self.kind()) {
             (Fault::Closed, Some(kind)) => kind.closed(),
-            (Fault::Cut, _) if self.stream.is_some() && self.status.get() != 0 => CutAs::Reset,
+            (Fault::Cut, _) if self.connection.is_multiplexed() && self.status.get() != 0 => {
+                CutAs::Reset
+            }
             (Fault::Cut, _) => CutAs::Force,
             _ => return drop(lease),
         };
@@ -127,7 +119,6 @@ impl Watched for Exchange {
         };
         if let Some(fault) = over {
             self.end(fault);
-            self.reset_stream();
         } else if self.waiting_until.get().is_some_and(|at| at <= now) {
             self.time_out();
         } else if self.is_body_too_slow() {

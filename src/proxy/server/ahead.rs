@@ -1,7 +1,7 @@
 //! How far HTTP/2 clients may run ahead of their targets: the windows of each are as wide as a long
 //! link needs, and all clients of a worker together have so much memory.
 //!
-//! A window is a promise to take what fits into it, and hyper's cannot be taken back. So what is
+//! A window is a promise to take what fits into it, and `h2` takes none back. So what is
 //! bounded is not the windows but the reading: from a client that is far ahead, while too much waits
 //! in all, nothing is read. TCP then holds it back, as it does with every client of HTTP/1.
 

@@ -2,7 +2,8 @@
 //! records as hold it.
 //!
 //! `h2` flushes after each frame of content. A frame has 9 bytes of its own and up to 16 KiB of
-//! content, so that each would be sent by itself, as a full record and one of 9 bytes.
+//! content, so that each would be sent by itself, as a full record and one of 9 bytes. And it asks for
+//! more to read with each request that is taken from it, however often it was told that there is none.
 
 use std::cell::RefCell;
 use std::io;
@@ -27,11 +28,13 @@ struct Inner<S> {
     due: bool,
     /// Why the last flush failed: the next write is told.
     failed: Option<io::Error>,
+    /// Nothing is left to read: whoever asked in this turn is woken when there is more.
+    dry: bool,
 }
 
 /// `stream`, and what ends its turns.
 pub(crate) fn gather<S: AsyncWrite + Unpin>(stream: S) -> (Gathering<S>, Turns<S>) {
-    let inner = Rc::new(RefCell::new(Inner { stream, due: false, failed: None }));
+    let inner = Rc::new(RefCell::new(Inner { stream, due: false, failed: None, dry: false }));
     (Gathering(Rc::clone(&inner)), Turns(inner))
 }
 
@@ -40,6 +43,7 @@ impl<S: AsyncWrite + Unpin> Turns<S> {
     /// which its waker is then that of `cx`.
     pub(crate) fn end(&self, cx: &mut Context<'_>) {
         let mut inner = self.0.borrow_mut();
+        inner.dry = false;
         if !inner.due {
             return;
         }
@@ -76,7 +80,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gathering<S> {
     ) -> Poll<io::Result<()>> {
         let mut inner = self.0.borrow_mut();
         inner.check()?;
-        Pin::new(&mut inner.stream).poll_read(cx, buffer)
+        if inner.dry {
+            return Poll::Pending;
+        }
+        let read = Pin::new(&mut inner.stream).poll_read(cx, buffer);
+        inner.dry = read.is_pending();
+        read
     }
 }
 
@@ -155,6 +164,42 @@ mod tests {
         }
     }
 
+    /// Has nothing to read, and counts who asks.
+    #[derive(Default)]
+    struct Silent {
+        wrote: Flushed,
+        asked: usize,
+    }
+
+    impl AsyncRead for Silent {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _cx: &mut Context<'_>,
+            _buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            self.asked += 1;
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Silent {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.wrote).poll_write(cx, bytes)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.wrote).poll_flush(cx)
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.poll_flush(cx)
+        }
+    }
+
     fn context() -> Context<'static> {
         Context::from_waker(Waker::noop())
     }
@@ -171,6 +216,25 @@ mod tests {
         turns.end(&mut context());
         let inner = turns.0.borrow();
         assert_eq!((inner.stream.flushes, inner.stream.wrote.as_slice()), (1, &b"bluegree"[..]));
+    }
+
+    #[tokio::test]
+    async fn one_turn_asks_once_for_what_is_not_there() {
+        let (mut stream, turns) = gather(Silent::default());
+        let mut asks = || {
+            let mut room = [0; 8];
+            let mut room = ReadBuf::new(&mut room);
+            assert!(
+                Pin::new(&mut stream)
+                    .poll_read(&mut context(), &mut room)
+                    .is_pending()
+            );
+        };
+        for _turn in 0..2 {
+            (0..3).for_each(|_| asks());
+            turns.end(&mut context());
+        }
+        assert_eq!(turns.0.borrow().stream.asked, 2);
     }
 
     #[tokio::test]

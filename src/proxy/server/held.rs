@@ -33,7 +33,7 @@ pub(super) enum Go {
 pub(super) async fn wait(
     mut held: Box<Held>,
     exchange: &Rc<Exchange>,
-    mut gone: impl FnMut(&Context<'_>) -> Poll<()>,
+    mut gone: impl FnMut(&mut Context<'_>) -> Poll<()>,
     decide: impl Fn(Box<Held>) -> Next,
 ) -> Result<Go, Fault> {
     loop {

@@ -149,7 +149,7 @@ impl<S: Transport> Http1<S> {
 
     /// Answers a head that cannot be understood, or did not come in time.
     async fn refuse(&mut self, fault: Fault) -> Over {
-        let (exchange, reply) = handler::refuse(&self.worker, &self.connection, fault, None);
+        let (exchange, reply) = handler::refuse(&self.worker, &self.connection, fault);
         self.side.begin(Manner::default(), None, false);
         self.side.say(&reply, &exchange).await;
         // One that drips has had its time.
@@ -251,7 +251,7 @@ impl<S: Transport> Http1<S> {
     async fn wait(&mut self, mut held: Box<Held>, exchange: &Rc<Exchange>) -> Result<Go, Fault> {
         let bytes = std::mem::take(&mut held.head);
         let socket = self.side.stream.socket();
-        let gone = |_: &Context<'_>| {
+        let gone = |_: &mut Context<'_>| {
             if has_hung_up(socket) { Poll::Ready(()) } else { Poll::Pending }
         };
         let decide = |held| {
@@ -382,7 +382,7 @@ fn take_in(
         Ok(Parsed::Whole(head)) => {
             let manner =
                 Manner { body: head.body, version: head.version, keep_alive: head.keep_alive };
-            let mut arrival = handler::arrive(worker, connection, &head, None);
+            let mut arrival = handler::arrive(worker, connection, &head);
             if let Next::Hold(held) = &mut arrival.next {
                 held.head = bytes.get(..head.length).unwrap_or_default().to_vec();
             }

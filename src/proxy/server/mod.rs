@@ -15,3 +15,4 @@ mod hpack;
 mod metered;
 mod request_body;
 mod side;
+mod stream;

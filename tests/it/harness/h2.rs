@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio::runtime;
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::certs;
 use super::hpack;
@@ -37,14 +38,7 @@ impl H2 {
     pub fn connect(address: SocketAddr, host: &str) -> io::Result<Self> {
         let host = host.to_owned();
         tests_runtime().block_on(async move {
-            let tcp = TcpStream::connect(address).await?;
-            tcp.set_nodelay(true)?;
-            let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
-            let tls = TlsConnector::from(certs::client_config(&["h2"]))
-                .connect(name, tcp)
-                .await?;
-            assert_eq!(tls.get_ref().1.alpn_protocol(), Some(b"h2".as_slice()), "ALPN");
-            let io = TokioIo::new(tls);
+            let io = TokioIo::new(dial(address, &host).await?);
             let (sender, connection) = http2::handshake(TokioExecutor::new(), io)
                 .await
                 .map_err(io::Error::other)?;
@@ -102,6 +96,18 @@ impl H2 {
     pub fn is_closed(&self) -> bool {
         self.sender.is_closed()
     }
+}
+
+/// A TLS connection on which HTTP/2 is spoken.
+pub async fn dial(address: SocketAddr, host: &str) -> io::Result<TlsStream<TcpStream>> {
+    let tcp = TcpStream::connect(address).await?;
+    tcp.set_nodelay(true)?;
+    let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+    let tls = TlsConnector::from(certs::client_config(&["h2"]))
+        .connect(name, tcp)
+        .await?;
+    assert_eq!(tls.get_ref().1.alpn_protocol(), Some(b"h2".as_slice()), "ALPN");
+    Ok(tls)
 }
 
 fn fields_of(map: &hyper::HeaderMap) -> Vec<(String, String)> {
