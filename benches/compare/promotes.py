@@ -54,12 +54,17 @@ def measure(stage, system, scenario, args):
 
 def promote(path, colour):
     """Promotes, and waits for the end of the drain; whether it went well."""
-    control = http.client.HTTPConnection("control", timeout=10)
+    control = http.client.HTTPConnection("control")
     control.sock = socket.socket(socket.AF_UNIX)
-    control.sock.connect(path)
-    control.request("POST", "/v1/promote", json.dumps({"colour": colour}))
-    events = [json.loads(line) for line in control.getresponse().read().splitlines()]
-    control.close()
+    control.sock.settimeout(30)
+    try:
+        control.sock.connect(path)
+        control.request("POST", "/v1/promote", json.dumps({"colour": colour}))
+        events = [json.loads(line) for line in control.getresponse().read().splitlines()]
+    except (OSError, ValueError, http.client.HTTPException):
+        return False
+    finally:
+        control.close()
     return bool(events) and events[-1].get("event") == "drained"
 
 
