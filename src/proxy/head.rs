@@ -14,6 +14,7 @@ use crate::http1::head::RequestHead;
 use crate::http1::head::Version;
 use crate::http1::head::is_sane_id;
 use crate::http1::rewrite::Lines;
+use crate::model::fault::Fault;
 use crate::model::route::host_of;
 
 /// What decisions are made on, and what is sent on.
@@ -136,6 +137,7 @@ pub(crate) struct HttpHead<'a> {
     request_id: Once<'a>,
     content_length: Once<'a>,
     expects_continue: bool,
+    expects_other: bool,
     /// Whether a body follows.
     has_body: bool,
 }
@@ -167,7 +169,7 @@ impl<'a> HttpHead<'a> {
     ) -> Self {
         let mut lines = Vec::with_capacity(headers.len());
         let [mut host, mut request_id, mut content_length] = [Once::None; 3];
-        let mut expects_continue = false;
+        let [mut expects_continue, mut expects_other] = [false; 2];
         // One way through all of them: each look into the map would hash a name.
         for (name, value) in headers {
             let name = name.as_str();
@@ -175,7 +177,8 @@ impl<'a> HttpHead<'a> {
                 "host" => host.add(value),
                 "x-request-id" => request_id.add(value),
                 "content-length" => content_length.add(value),
-                "expect" => expects_continue |= is_100_continue(value.as_bytes()),
+                "expect" if is_100_continue(value.as_bytes()) => expects_continue = true,
+                "expect" => expects_other = true,
                 _ => {}
             }
             lines.push((name.as_bytes(), value.as_bytes()));
@@ -189,13 +192,22 @@ impl<'a> HttpHead<'a> {
             request_id,
             content_length,
             expects_continue,
+            expects_other,
             has_body,
         }
     }
 
+    /// What is wrong with it before anybody decides about it.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        if self.is_malformed() {
+            return Some(Fault::Malformed);
+        }
+        self.expects_other.then_some(Fault::ExpectationFailed)
+    }
+
     /// Whether a value begins or ends with white space (RFC 9113 §8.2.1), the path is none (§8.3.1), or
     /// a length is no number or said twice (RFC 9110 §8.6). All else that may not be said was refused where it was read.
-    pub(crate) fn is_malformed(&self) -> bool {
+    fn is_malformed(&self) -> bool {
         let is_path = match self.target() {
             "*" => *self.method == Method::OPTIONS,
             target => target.starts_with('/'),

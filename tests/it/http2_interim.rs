@@ -165,6 +165,21 @@ fn who_has_no_content_to_send_expects_nothing() {
 }
 
 #[test]
+fn an_expectation_that_nobody_knows_is_refused_over_http_2_as_over_http_1() {
+    let script = Script::start();
+    let (_green, proxy) = script.behind(&json!({}));
+    let mut client = connect(&proxy);
+    let expecting = request(Method::GET, &[("expect", "the unexpected")]);
+    let (answer, _) = client.send_request(expecting, true).unwrap();
+    assert_eq!(wait(answer).unwrap().status(), 417);
+    let (answer, _) = client
+        .send_request(request(Method::GET, &[]), true)
+        .unwrap();
+    script.asked().say(OK);
+    assert_eq!(wait(answer).unwrap().status(), 200);
+}
+
+#[test]
 fn an_upload_that_its_client_resets_is_never_whole_for_its_target() {
     let script = Script::start();
     let (_green, proxy) = script.behind(&json!({}));

@@ -51,8 +51,8 @@ pub(super) fn begin(
 ) {
     let upload = (!request.body().is_end_stream()).then(|| ahead.begin());
     let view = view(&request, upload.is_some());
-    if view.is_malformed() {
-        let (exchange, reply) = handler::refuse(worker, connection, Fault::Malformed);
+    if let Some(fault) = view.fault() {
+        let (exchange, reply) = handler::refuse(worker, connection, fault);
         return drop(say(reply, &exchange, &mut respond, upload.is_none()).map(spawn_local));
     }
     let Arrival { exchange, next } = handler::arrive(worker, connection, &view);
