@@ -193,7 +193,13 @@ async fn next(
 /// Connections that the kernel completed before the socket closes would be reset: serve them.
 fn empty(worker: &Rc<Worker>, context: &Rc<ListenerContext>, socket: TcpListener) {
     let Ok(socket) = socket.into_std() else { return };
-    while let Ok((stream, peer)) = socket.accept() {
+    loop {
+        let (stream, peer) = match socket.accept() {
+            Ok(accepted) => accepted,
+            // One of those that waited has gone; the others are still there (accept(2)).
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+            Err(_empty) => return,
+        };
         let stream = stream
             .set_nonblocking(true)
             .and_then(|()| TcpStream::from_std(stream));

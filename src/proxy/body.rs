@@ -25,7 +25,8 @@ use crate::http1::head::ResponseHead;
 use crate::model::fault::Fault;
 use crate::net::pipe::Pipe;
 use crate::proxy::body::answer::Delivery;
-pub(crate) use crate::proxy::body::answer::last;
+pub(crate) use crate::proxy::body::answer::Last;
+pub(crate) use crate::proxy::body::answer::end;
 pub(crate) use crate::proxy::body::head::own;
 use crate::proxy::call::Call;
 use crate::proxy::downstream::BodyState;
@@ -87,29 +88,35 @@ impl<'r> StreamSide<'r> {
         }
     }
 
-    /// Sends the answer whose head has come, with its body to come over `call`.
-    pub(crate) async fn deliver(&mut self, call: Option<Call>, exchange: Rc<Exchange>) {
-        let Some(head) = self.head.take() else { return };
-        let respond = self.respond;
+    /// Sends the answer whose head has come, with its body to come over `call`; what of it is still to
+    /// be sent when all else is done.
+    pub(crate) async fn deliver(
+        &mut self,
+        call: Option<Call>,
+        exchange: Rc<Exchange>,
+    ) -> Option<Last> {
+        let head = self.head.take()?;
+        let (respond, patience) = (self.respond, exchange.timeouts().send);
         let mut delivery = Delivery::new(self, call, exchange);
         let is_end = delivery.is_end();
         // Where that fails, the stream is no more: the exchange says so when it drops.
-        let Ok(mut stream) = respond.borrow_mut().send_response(head, is_end) else { return };
+        let mut stream = respond.borrow_mut().send_response(head, is_end).ok()?;
         if is_end {
-            return delivery.finish_at_once();
+            delivery.finish_at_once();
+            return None;
         }
         if let Some(whole) = delivery.take_whole() {
-            if stream.send_data(whole, true).is_ok() {
+            let last = end(stream, whole, true, patience).ok()?;
+            if last.is_some() {
+                delivery.finish();
+            } else {
                 delivery.finish_at_once();
             }
-            return;
+            return last;
         }
-        let rest = poll_fn(|cx| delivery.poll(cx, &mut stream)).await;
-        // The lease and the target's connection are not the client's to hold.
-        drop(delivery);
-        if let Some(rest) = rest {
-            last(stream, rest).await;
-        }
+        let rest = poll_fn(|cx| delivery.poll(cx, &mut stream)).await?;
+        let has_all = delivery.has_all_of_request();
+        end(stream, rest, has_all, patience).ok()?
     }
 
     /// Whether nothing of the request's body is left with the client.

@@ -198,6 +198,11 @@ impl Connection {
         self.watch.rouse();
     }
 
+    /// How long the client may take nothing: by the route of the request that came last, if any.
+    pub(crate) fn send_timeout(&self) -> Duration {
+        self.send_timeout.get()
+    }
+
     /// How long the client may take nothing, from the route of the request now being answered.
     pub(crate) fn set_send_timeout(&self, timeout: Duration) {
         self.send_timeout.set(timeout);

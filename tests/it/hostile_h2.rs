@@ -9,14 +9,20 @@ use crate::harness::app_with;
 use crate::harness::config::HOST;
 use crate::harness::eventually;
 use crate::harness::h2::DATA;
+use crate::harness::h2::END_HEADERS;
+use crate::harness::h2::END_STREAM;
 use crate::harness::h2::Frames;
 use crate::harness::h2::HEADERS;
 use crate::harness::h2::PING;
 use crate::harness::h2::RST_STREAM;
 use crate::harness::h2::SETTINGS;
 use crate::harness::h2::WINDOW_UPDATE;
+use crate::harness::hpack;
 use crate::harness::script::Script;
 use crate::harness::wait::pause;
+
+/// RFC 9113 §7.
+const CANCEL: u32 = 8;
 
 const DONE: &str = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno";
 
@@ -153,4 +159,55 @@ fn an_answer_of_our_own_that_is_not_taken_holds_nothing() {
     };
     eventually("they have ended", || refused() == 3.0);
     proxy.ctl(["promote", "green"]).expect(0);
+}
+
+#[test]
+fn the_end_of_an_answer_that_its_client_does_not_take_is_reset() {
+    let change = json!({ "timeouts": { "send": "300ms" }, "limits": { "request_body": "1KiB" } });
+    let (_blue, _green, proxy) = app_with(&change);
+    let mut frames = Frames::connect(proxy.tls_address(), HOST).unwrap();
+    let initial_window_size_0 = [0, 4, 0, 0, 0, 0];
+    frames.send(SETTINGS, 0, 0, &initial_window_size_0).unwrap();
+    // A target's, whole at once; ours, to a whole request; ours, to one that is not.
+    frames.get(1, HOST, "/").unwrap();
+    let trace = hpack::request("TRACE", HOST, "/");
+    frames
+        .send(HEADERS, END_HEADERS | END_STREAM, 3, &trace)
+        .unwrap();
+    frames.post(5, HOST, "/echo").unwrap();
+    frames.send(DATA, 0, 5, &[b'x'; 2000]).unwrap();
+    let mut reset: Vec<u32> = std::iter::from_fn(|| frames.next().ok())
+        .filter(|frame| frame.kind == RST_STREAM)
+        .inspect(|frame| assert_eq!(frame.error(), CANCEL))
+        .map(|frame| frame.stream)
+        .take(3)
+        .collect();
+    reset.sort_unstable();
+    assert_eq!(reset, [1, 3, 5]);
+    frames.get(7, HOST, "/status?code=204").unwrap();
+    let answered = std::iter::from_fn(|| frames.next().ok()).any(|frame| frame.kind == HEADERS);
+    assert!(answered, "the connection goes on");
+}
+
+#[test]
+fn who_goes_on_sending_has_no_more_time_to_take_its_answer_and_blames_no_target() {
+    let script = Script::start();
+    let (_green, proxy) = script.behind(&json!({ "timeouts": { "send": "500ms" } }));
+    let mut frames = Frames::connect(proxy.tls_address(), HOST).unwrap();
+    let initial_window_size_0 = [0, 4, 0, 0, 0, 0];
+    frames.send(SETTINGS, 0, 0, &initial_window_size_0).unwrap();
+    frames.post(1, HOST, "/").unwrap();
+    let mut asked = script.asked();
+    asked.say(&format!("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n{}", "x".repeat(40_000)));
+    frames.patience(Duration::from_millis(50));
+    let mut drip = || {
+        frames.send(DATA, 0, 1, b"x").is_err()
+            || frames.next().is_ok_and(|frame| frame.kind == RST_STREAM)
+    };
+    assert!((0..200).any(|_| drip()), "it was reset within ten seconds");
+    eventually("nothing is in flight", || proxy.in_flight("blue") == 0);
+    let blamed = proxy
+        .metrics()
+        .sum("proxy_upstream_errors_total", &[("colour", "blue")]);
+    assert_eq!(blamed, 0.0);
 }

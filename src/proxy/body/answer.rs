@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::task::Context;
 use std::task::Poll;
 use std::task::ready;
+use std::time::Duration;
 
 use bytes::Bytes;
 use bytes::BytesMut;
@@ -14,6 +15,7 @@ use h2::Reason;
 use h2::SendStream;
 use http::HeaderMap;
 use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
 
 use crate::model::fault::Fault;
 use crate::proxy::body::StreamSide;
@@ -41,13 +43,8 @@ enum Part {
     End,
 }
 
-/// Waits until a client takes more on a stream; whether it does.
+/// Waits until a client takes more on a stream, of which some has been reserved; whether it does.
 fn poll_open(cx: &mut Context<'_>, stream: &mut SendStream<Bytes>) -> Poll<bool> {
-    if stream.capacity() > 0 {
-        return Poll::Ready(true);
-    }
-    // No more than is needed: what is reserved is kept from all other streams.
-    stream.reserve_capacity(1);
     while stream.capacity() == 0 {
         if !matches!(ready!(stream.poll_capacity(cx)), Some(Ok(_))) {
             return Poll::Ready(false);
@@ -56,15 +53,61 @@ fn poll_open(cx: &mut Context<'_>, stream: &mut SendStream<Bytes>) -> Poll<bool>
     Poll::Ready(true)
 }
 
-/// Sends the end of an answer once its client takes it. Nobody but the client waits for that.
+/// Whether a client takes so much on a stream at once.
+fn takes(stream: &mut SendStream<Bytes>, length: usize) -> bool {
+    stream.reserve_capacity(length);
+    stream.capacity() >= length
+}
+
+/// The end of an answer that its client does not take yet. Nobody but the client waits for it.
 ///
-/// Where all of the request has come, the end can as well wait in `h2`. Where it has not, `h2` would
-/// reset the stream behind it, and not be rid of that stream if its connection ended first.
-pub(crate) async fn last(mut stream: SendStream<Bytes>, content: Bytes) {
-    if poll_fn(|cx| poll_open(cx, &mut stream)).await {
-        // Where that fails, nobody is left to be told.
-        drop(stream.send_data(content, true));
+/// It could wait in `h2`, but for as long as the client likes; and where not all of the request has
+/// come `h2` would reset the stream behind it, and not be rid of that stream if its connection ended
+/// first.
+pub(crate) struct Last {
+    stream: SendStream<Bytes>,
+    content: Bytes,
+    patience: Duration,
+}
+
+impl Last {
+    /// Sends it, or the part of it that the client takes before it takes nothing for too long.
+    pub(crate) async fn send(mut self) {
+        loop {
+            // All of it: what is reserved is kept from all other streams, and is used at once.
+            self.stream.reserve_capacity(self.content.len());
+            let open = poll_fn(|cx| poll_open(cx, &mut self.stream));
+            match timeout(self.patience, open).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(_elapsed) => return self.stream.send_reset(Reason::CANCEL),
+            }
+            let length = self.content.len().min(self.stream.capacity());
+            let piece = self.content.split_to(length);
+            let is_end = self.content.is_empty();
+            if self.stream.send_data(piece, is_end).is_err() || is_end {
+                return;
+            }
+        }
     }
+}
+
+/// Sends the end of an answer; what of it must wait for the client. `has_all`: of the request, all has
+/// come. `patience`: how long its client may take nothing.
+///
+/// # Errors
+///
+/// The stream is no more.
+pub(crate) fn end(
+    mut stream: SendStream<Bytes>,
+    content: Bytes,
+    has_all: bool,
+    patience: Duration,
+) -> Result<Option<Last>, h2::Error> {
+    if has_all && takes(&mut stream, content.len()) {
+        return stream.send_data(content, true).map(|()| None);
+    }
+    Ok(Some(Last { stream, content, patience }))
 }
 
 /// Why an answer goes no further.
@@ -125,6 +168,11 @@ impl<'s, 'r> Delivery<'s, 'r> {
         })
     }
 
+    /// Whether nothing of the request is to come.
+    pub(super) fn has_all_of_request(&self) -> bool {
+        self.side.has_all_of_body()
+    }
+
     /// The last byte is on its way, in the turn in which the head came.
     pub(super) fn finish_at_once(&self) {
         self.part_for_good();
@@ -132,7 +180,7 @@ impl<'s, 'r> Delivery<'s, 'r> {
     }
 
     /// The last byte is on its way: the lease ends.
-    fn finish(&self) {
+    pub(super) fn finish(&self) {
         self.part_for_good();
         self.exchange.complete();
     }
@@ -153,8 +201,7 @@ impl<'s, 'r> Delivery<'s, 'r> {
         }
     }
 
-    /// Sends all of it, or resets the stream. Ready once nothing is left to do but to send the [`last`]
-    /// content.
+    /// Sends all of it but the last content, which is returned, or resets the stream.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -185,11 +232,12 @@ impl<'s, 'r> Delivery<'s, 'r> {
         stream: &mut SendStream<Bytes>,
     ) -> Poll<Result<Option<Bytes>, Ended>> {
         loop {
+            // First: while the client takes nothing, it is what is waited for, whatever it sends.
+            ready!(self.poll_window(cx, stream))?;
             if let Some(call) = self.call.as_mut().filter(|call| call.is_uploading()) {
                 // What it waits for is looked at again when it moves, whatever else we wait for.
                 let _moved: Poll<()> = call.poll_upload(cx, &self.exchange, self.side)?;
             }
-            ready!(self.poll_window(cx, stream))?;
             let Poll::Ready(next) = self.poll_next(cx) else {
                 return stream.poll_reset(cx).map(|_reset| Err(Ended::Gone));
             };
@@ -200,14 +248,10 @@ impl<'s, 'r> Delivery<'s, 'r> {
                     self.waiting = Some(content);
                     continue;
                 }
-                Part::Content(content, true) if !self.side.has_all_of_body() => {
+                Part::Content(content, true) => {
                     self.exchange.has_sent(content.len());
                     self.finish();
                     return Poll::Ready(Ok(Some(content)));
-                }
-                Part::Content(content, true) => {
-                    self.exchange.has_sent(content.len());
-                    stream.send_data(content, true)
                 }
                 Part::Trailers(trailers) => stream.send_trailers(trailers),
                 Part::End => stream.send_data(Bytes::new(), true),
@@ -225,6 +269,10 @@ impl<'s, 'r> Delivery<'s, 'r> {
         stream: &mut SendStream<Bytes>,
     ) -> Poll<Result<(), Ended>> {
         let Some(piece) = self.waiting.take() else { return Poll::Ready(Ok(())) };
+        if stream.capacity() == 0 {
+            // No more than is needed: what is reserved is kept from all other streams.
+            stream.reserve_capacity(1);
+        }
         match poll_open(cx, stream) {
             Poll::Ready(true) => {}
             Poll::Ready(false) => return Poll::Ready(Err(Ended::Gone)),

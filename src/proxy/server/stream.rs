@@ -15,6 +15,7 @@ use tokio::task::spawn_local;
 
 use crate::model::fault::Fault;
 use crate::proxy::body;
+use crate::proxy::body::Last;
 use crate::proxy::body::StreamSide;
 use crate::proxy::connection::Connection;
 use crate::proxy::exchange::Exchange;
@@ -53,12 +54,12 @@ pub(super) fn begin(
     let view = view(&request, upload.is_some());
     if let Some(fault) = view.fault() {
         let (exchange, reply) = handler::refuse(worker, connection, fault);
-        return drop(say(reply, &exchange, &mut respond, upload.is_none()).map(spawn_local));
+        return say_later(say(reply, &exchange, &mut respond, upload.is_none()));
     }
     let Arrival { exchange, next } = handler::arrive(worker, connection, &view);
     match next {
         Next::Reply(reply) => {
-            drop(say(reply, &exchange, &mut respond, upload.is_none()).map(spawn_local));
+            say_later(say(reply, &exchange, &mut respond, upload.is_none()));
         }
         Next::Forward(terms) => {
             let stream = Stream { exchange, respond, upload };
@@ -71,30 +72,40 @@ pub(super) fn begin(
     }
 }
 
+async fn send(last: Option<Last>) {
+    if let Some(last) = last {
+        last.send().await;
+    }
+}
+
+fn say_later(last: Option<Last>) {
+    if let Some(last) = last {
+        drop(spawn_local(last.send()));
+    }
+}
+
 fn view(request: &Request<RecvStream>, has_body: bool) -> HttpHead<'_> {
     HttpHead::new(request.method(), request.uri(), request.headers(), has_body)
 }
 
-/// Answers in the proxy's own words; returns what sends the rest of them, if it must wait (see
-/// [`body::last`]), which holds nothing but the client's own stream. `has_all`: of the request, all has
-/// come.
+/// Answers in the proxy's own words; what of them must wait for the client (see [`body::end`]), which
+/// holds nothing but the client's own stream. `has_all`: of the request, all has come.
 fn say(
     reply: Reply,
     exchange: &Exchange,
     respond: &mut SendResponse<Bytes>,
     has_all: bool,
-) -> Option<impl Future<Output = ()> + use<>> {
+) -> Option<Last> {
     let (head, text) = body::own(reply, exchange);
     let is_end = text.is_empty();
     // Where that fails, the stream is no more: the exchange says so when it drops.
-    let mut stream = respond.send_response(head, is_end).ok()?;
+    let stream = respond.send_response(head, is_end).ok()?;
     exchange.has_sent(text.len());
     exchange.complete();
-    if has_all && !is_end {
-        drop(stream.send_data(text, true));
+    if is_end {
         return None;
     }
-    (!is_end).then(|| body::last(stream, text))
+    body::end(stream, text, has_all, exchange.connection.send_timeout()).ok()?
 }
 
 /// Answers one request once it is let go.
@@ -110,11 +121,10 @@ async fn wait(held: Box<Held>, mut stream: Stream, request: Request<RecvStream>)
         Err(Fault::ClientGone) => return,
         Err(fault) => reply::to_fault(fault, &stream.exchange),
     };
-    let rest = say(reply, &stream.exchange, &mut stream.respond, !has_body);
-    drop(stream);
-    if let Some(rest) = rest {
-        rest.await;
-    }
+    let last = say(reply, &stream.exchange, &mut stream.respond, !has_body);
+    // What came of the body is the client's, too.
+    drop((stream, request));
+    send(last).await;
 }
 
 /// Answers one request by what a target answers.
@@ -133,17 +143,25 @@ async fn answer(stream: Stream, terms: Terms, source: RecvStream) {
         .await
     };
     let fault = match answered {
-        Some(Ok(())) => return side.deliver(call, exchange).await,
+        Some(Ok(())) => {
+            let last = side.deliver(call, exchange).await;
+            // Nothing is held for a client that takes its time: not what came of its body, either.
+            drop((side, terms));
+            drop(respond);
+            return send(last).await;
+        }
         Some(Err(fault)) => fault,
         None => return,
     };
+    // What went wrong with the request may be that its client has reset the stream.
+    if poll_fn(|cx| Poll::Ready(respond.borrow_mut().poll_reset(cx).is_ready())).await {
+        return;
+    }
     let has_all = side.has_all_of_body();
     // All that it held but its stream is given back before its client takes the last of it.
     drop((side, call));
     let reply = reply::to_fault(fault, &exchange);
-    let rest = say(reply, &exchange, &mut respond.borrow_mut(), has_all);
-    drop((exchange, terms));
-    if let Some(rest) = rest {
-        rest.await;
-    }
+    let last = say(reply, &exchange, &mut respond.borrow_mut(), has_all);
+    drop((exchange, terms, respond));
+    send(last).await;
 }
