@@ -61,6 +61,10 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin {
     /// else of `bytes`. Ready if something was taken, with how many of `bytes`.
     fn insist(&mut self, bytes: &[u8]) -> Poll<usize>;
 
+    /// Nothing more will be written: what says goodbye goes with what the next flush sends, where the
+    /// stream has such words (`close_notify`, RFC 8446 §6.1).
+    fn farewell(&mut self);
+
     /// Gives back every buffer that a later write can do without: for a connection that goes idle.
     fn rest(&mut self);
 }

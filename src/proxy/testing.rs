@@ -178,6 +178,8 @@ impl Transport for Faulty {
         Poll::Pending
     }
 
+    fn farewell(&mut self) {}
+
     fn rest(&mut self) {}
 }
 

@@ -57,6 +57,8 @@ impl Transport for PlainStream {
         }
     }
 
+    fn farewell(&mut self) {}
+
     fn rest(&mut self) {}
 }
 

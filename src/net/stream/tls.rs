@@ -330,6 +330,12 @@ impl Transport for TlsStream {
         self.out.insist(&self.socket)
     }
 
+    fn farewell(&mut self) {
+        let Self { session, out, .. } = self;
+        // Where that fails, so does the flush.
+        session.close(out).ok();
+    }
+
     fn rest(&mut self) {
         let Received { mut bytes, ready, next } = mem::take(&mut self.received);
         let from = if ready.is_empty() { next } else { ready.start };

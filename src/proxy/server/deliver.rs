@@ -63,6 +63,10 @@ impl<S: Transport> Side<S> {
 
     /// Sends the end of the answer, which may be an early one.
     fn poll_end(&mut self, cx: &mut Context<'_>, exchange: &Exchange) -> Poll<Result<(), Fault>> {
+        if !self.goes_on {
+            // A packet less than if the end of the connection said it.
+            self.stream.farewell();
+        }
         ready!(self.poll_flush(cx))?;
         if self.has_parted() {
             exchange.end(Fault::Closed);

@@ -53,6 +53,23 @@ async fn a_client_that_says_goodbye_can_still_be_answered() {
 }
 
 #[tokio::test]
+async fn a_farewell_goes_with_the_last_bytes_and_is_said_once() {
+    for site in [site(), tls12()] {
+        let (mut client, mut server) = connected(&site).await;
+        server.write_all(b"answer").await.unwrap();
+        server.farewell();
+        server.flush().await.unwrap();
+        assert_eq!(client.read(6).await, b"answer");
+        assert!(!client.tls.wants_read(), "it came with the answer");
+        let records = client.records.len();
+        server.farewell();
+        server.shutdown().await.unwrap();
+        client.receive().await;
+        assert_eq!(client.records.len(), records, "nothing but the end of the stream came");
+    }
+}
+
+#[tokio::test]
 async fn a_stream_that_was_cut_is_not_taken_for_one_that_ended() {
     let (mut client, mut server) = connected(&site()).await;
     client.write(b"ques").await;
