@@ -30,7 +30,7 @@ pub struct Held {
 /// Refuses while the colour is held for a way back.
 pub(super) fn is_let_go(upstream: &Upstream, colour: Colour) -> Result<(), Refusal> {
     let held = upstream.orders.held.as_ref();
-    let held = held.filter(|held| held.colour == colour && held.until > SystemTime::now());
+    let held = held.filter(|held| held.colour == colour && held.stands(SystemTime::now()));
     let Some(held) = held else { return Ok(()) };
     let (name, until) = (&upstream.name, events::at(held.until));
     let why = if held.baking { "its successor is being judged" } else { "rollback is instant" };

@@ -89,7 +89,7 @@ impl Supervisor {
             }
             let orders = self.memory.orders.get(&receipt.upstream);
             let held = orders.and_then(|orders| orders.held.as_ref());
-            if let Some(held) = held.filter(|held| held.until > now) {
+            if let Some(held) = held.filter(|held| held.stands(now)) {
                 receipt.held_until = Some(events::at(held.until));
                 receipt.safe_to_kill = receipt.safe_to_kill.filter(|safe| *safe != held.colour);
             }
@@ -111,7 +111,7 @@ impl Running {
         for member in &mut self.members {
             let orders = memory.orders.get(&*member.upstream.name);
             let held = orders.and_then(|orders| orders.held.as_ref());
-            let ours = |held: &Held| held.colour == member.colour.other() && held.until > now;
+            let ours = |held: &Held| held.colour == member.colour.other() && held.stands(now);
             member.held = held.is_some_and(ours);
             let preview = orders.and_then(|orders| orders.preview);
             member.shown = preview.is_some_and(|order| order.shows(member.colour.other(), now));

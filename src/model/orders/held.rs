@@ -20,3 +20,28 @@ pub struct Held {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub baking: bool,
 }
+
+impl Held {
+    /// Whether the colour is not to be stopped at `now`: while its successor is being judged it is the
+    /// way back, however long that takes.
+    #[must_use]
+    pub fn stands(&self, now: SystemTime) -> bool {
+        self.baking || self.until > now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_colour_is_not_to_be_stopped_while_its_successor_is_judged_however_long_that_takes() {
+        let now = SystemTime::now();
+        let held = |baking, until| Held { colour: Colour::Blue, until, baking };
+        assert!(held(true, now).stands(now));
+        assert!(!held(false, now).stands(now));
+        assert!(held(false, now + Duration::from_secs(1)).stands(now));
+    }
+}
