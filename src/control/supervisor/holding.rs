@@ -36,10 +36,11 @@ impl Supervisor {
         for (name, colour, hold) in held {
             let standing = self.memory.orders.get(&name);
             let standing = standing.and_then(|orders| orders.held.clone());
-            let until = standing.as_ref().map_or(now, |held| held.until);
-            let until = if longer { until.max(now + hold) } else { until };
+            // Somebody may have given it up meanwhile: its processes are gone.
+            let Some(standing) = standing.filter(|held| held.colour == colour) else { continue };
+            let until = if longer { standing.until.max(now + hold) } else { standing.until };
             let held = (until > now).then_some(Held { colour, until, baking: false });
-            if held == standing {
+            if held.as_ref() == Some(&standing) {
                 continue;
             }
             let edit = |orders: &mut Orders| orders.held.clone_from(&held);

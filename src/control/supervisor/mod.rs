@@ -171,7 +171,7 @@ impl Supervisor {
                 drop(reply.send(answer));
             }
             Ask::Guard(request, caller, reply) => {
-                let answer = self.guard(&request, caller);
+                let answer = self.guard(&request, caller).await;
                 drop(reply.send(answer));
             }
             Ask::Canary(request, caller, reply) => {

@@ -23,6 +23,7 @@ use crate::control::supervisor::targets;
 use crate::model::colour::Colour;
 use crate::model::orders::Order;
 use crate::model::orders::Orders;
+use crate::model::orders::held::Held;
 use crate::model::settings::Settings;
 use crate::model::settings::TargetSettings;
 use crate::model::snapshot::Snapshot;
@@ -89,6 +90,8 @@ impl Supervisor {
                     all.any(|target| target.address == *address)
                 };
                 orders.set_targets(colour, wanted.clone(), provisional, is_there);
+                // Nothing has vouched for these: they are no way back.
+                Held::give_up(&mut orders.held, colour);
             })
             .await?;
         let (generation, stands) = (new.generation, wanted.is_some());

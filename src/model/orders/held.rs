@@ -22,6 +22,11 @@ pub struct Held {
 }
 
 impl Held {
+    /// Somebody has given this colour up: it is a way back no longer.
+    pub fn give_up(held: &mut Option<Self>, colour: Colour) {
+        held.take_if(|held| held.colour == colour);
+    }
+
     /// Whether the colour is not to be stopped at `now`: while its successor is being judged it is the
     /// way back, however long that takes.
     #[must_use]
