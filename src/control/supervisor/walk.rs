@@ -24,6 +24,7 @@ use crate::control::supervisor::handle::Caller;
 use crate::control::supervisor::handle::EventStream;
 use crate::control::supervisor::refusal;
 use crate::control::supervisor::request;
+use crate::control::supervisor::request::REVERT;
 use crate::control::supervisor::request::Wish;
 use crate::control::supervisor::running::ANSWER_EVENTS;
 use crate::control::supervisor::tasks;
@@ -272,7 +273,7 @@ impl Supervisor {
                 };
                 let members: Vec<(Upstream, Colour)> = names.iter().filter_map(back).collect();
                 // Its drain runs on by itself.
-                drop(self.set_out(Wish::back_to(members, "revert"), caller).await);
+                drop(self.set_out(Wish::back_to(members, REVERT), caller).await);
                 let now = self.snapshots.load();
                 let runs = |name: &String| now.upstream(name)?.canary_order();
                 let stands = names.iter().any(|name| runs(name).is_some());

@@ -13,6 +13,7 @@ use crate::control::supervisor::testing::World;
 use crate::control::supervisor::testing::to;
 use crate::control::supervisor::testing::upstream;
 use crate::model::colour::Colour;
+use crate::model::conduct::Failing;
 use crate::sync::shutdown::Stage;
 
 fn in_steps() -> Promote {
@@ -65,4 +66,49 @@ async fn a_stop_ends_the_steps_while_one_is_judged() {
     world.shutdown.advance(Stage::Graceful);
     assert!(matches!(events.last().await, Event::Refused { code: Code::TakenBack, .. }));
     world.running.await.unwrap();
+}
+
+/// Requests that both colours have answered: one of them well, the other not.
+fn judged_bad(world: &World, bad: Colour) {
+    for colour in Colour::BOTH {
+        let failing = (colour == bad).then_some(Failing::Status);
+        let pool = world.pool("app", colour);
+        for _ in 0..200 {
+            pool.conduct()
+                .count(0, 0, failing, Duration::from_millis(1));
+        }
+    }
+}
+
+/// Whether blue, which was held, is given up once steps with it were judged bad.
+async fn is_given_up(targets: Option<Vec<String>>) {
+    let (blue, green) = (Origin::start(200).await, Origin::start(200).await);
+    let mut file = upstream(&[&blue], &[&green]);
+    file["promotion"]["hold"] = json!("10m");
+    let world = World::with(json!({ "app": file })).await;
+    world.promote("green").await.last().await;
+    let request = Promote { colour: "blue".to_owned(), targets, ..in_steps() };
+    let mut events = world.handle.promote(request, ME).await.unwrap();
+    events
+        .until(|event| matches!(event, Event::Step { .. }))
+        .await;
+    let way_back = || world.handle.status().upstreams["app"].rollback.clone();
+    assert!(way_back().is_none(), "a rollback leads to green");
+    judged_bad(&world, Colour::Blue);
+    assert!(matches!(events.last().await, Event::Reverted { .. }));
+    world
+        .until(|world| world.pool("app", Colour::Blue).leases().is_shut())
+        .await;
+    assert!(way_back().is_none());
+}
+
+#[tokio::test]
+async fn a_held_colour_that_its_steps_have_shown_to_be_bad_is_no_way_back() {
+    is_given_up(None).await;
+}
+
+#[tokio::test]
+async fn targets_of_a_deploy_that_its_steps_have_shown_to_be_bad_are_no_way_back() {
+    let other = Origin::start(200).await;
+    is_given_up(Some(vec![other.address.to_string()])).await;
 }
