@@ -142,7 +142,7 @@ impl Supervisor {
 
     /// The daemon stops: what is being judged has come to nothing.
     pub(super) async fn end_bakes(&mut self) {
-        self.stop_walks();
+        self.stop_walks().await;
         let baking = |running: &Running| running.machine.bakes_until().is_some();
         let serials: Vec<Serial> = self
             .running

@@ -86,7 +86,7 @@ impl Supervisor {
             let canary = old
                 .upstream(name)
                 .and_then(|upstream| upstream.canary_order());
-            canary.is_some_and(|canary| canary.weight == weight)
+            canary.is_some_and(|canary| canary.weight == weight && (canary.in_steps || !in_steps))
         };
         let mut generation = old.generation;
         if !names.iter().all(is_so) {

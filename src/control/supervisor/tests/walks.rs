@@ -1,19 +1,26 @@
 //! Promotions in steps.
 
 use std::time::Duration;
+use std::time::SystemTime;
 
 use serde_json::json;
 
 use crate::control::command::Code;
 use crate::control::command::Promote;
 use crate::control::command::event::Event;
+use crate::control::supervisor::Supervisor;
+use crate::control::supervisor::build;
 use crate::control::supervisor::testing::ME;
 use crate::control::supervisor::testing::Origin;
 use crate::control::supervisor::testing::World;
+use crate::control::supervisor::testing::ground;
+use crate::control::supervisor::testing::parts;
 use crate::control::supervisor::testing::to;
 use crate::control::supervisor::testing::upstream;
 use crate::model::colour::Colour;
 use crate::model::conduct::Failing;
+use crate::model::orders::Orders;
+use crate::model::orders::canary::Canary;
 use crate::sync::shutdown::Stage;
 
 fn in_steps() -> Promote {
@@ -111,4 +118,60 @@ async fn a_held_colour_that_its_steps_have_shown_to_be_bad_is_no_way_back() {
 async fn targets_of_a_deploy_that_its_steps_have_shown_to_be_bad_are_no_way_back() {
     let other = Origin::start(200).await;
     is_given_up(Some(vec![other.address.to_string()])).await;
+}
+
+/// A supervisor that does not run, on which a canary of 50 % stands that somebody began by hand.
+async fn with_a_canary() -> (tempfile::TempDir, Supervisor) {
+    let (blue, green) = (Origin::start(200).await, Origin::start(200).await);
+    let (dir, _file) = ground(&json!({ "app": upstream(&[&blue], &[&green]) }));
+    let (mut supervisor, _handle, _published) = build(parts(&dir)).await.unwrap();
+    let (colour, weight) = (Colour::Green, "50".parse().unwrap());
+    let (since, in_steps) = (SystemTime::now(), false);
+    let canary = Some(Canary { colour, weight, salt: 1, since, in_steps });
+    let order = |orders: &mut Orders| orders.canary = canary;
+    supervisor.order(["app"], order).await.unwrap();
+    (dir, supervisor)
+}
+
+fn is_in_steps(supervisor: &Supervisor) -> bool {
+    supervisor.memory.orders["app"].canary.unwrap().in_steps
+}
+
+#[tokio::test]
+async fn what_the_state_says_of_steps_is_true_while_they_go_on_and_after_them() {
+    let (_dir, mut supervisor) = with_a_canary().await;
+    drop(supervisor.promote(&in_steps(), ME).await.unwrap());
+    assert!(is_in_steps(&supervisor), "they begin at the weight that it has already");
+    let serial = *supervisor.walks.keys().next().unwrap();
+    supervisor.relayed(serial, None).await;
+    supervisor.stop_walks().await;
+    assert!(supervisor.walks.is_empty());
+    assert!(!is_in_steps(&supervisor));
+}
+
+#[tokio::test]
+async fn steps_whose_requester_goes_as_the_canary_begins_are_judged() {
+    let (_dir, mut supervisor) = with_a_canary().await;
+    drop(supervisor.promote(&in_steps(), ME).await.unwrap());
+    let serial = *supervisor.walks.keys().next().unwrap();
+    supervisor.relayed(serial, None).await;
+    assert!(supervisor.walks[&serial].is_judging());
+}
+
+#[tokio::test]
+async fn steps_whose_requester_goes_at_the_gate_are_over_and_begin_no_canary() {
+    let (blue, green) = (Origin::start(200).await, Origin::start(503).await);
+    let world = World::with(json!({ "app": upstream(&[&blue], &[&green]) })).await;
+    let mut events = world.handle.promote(in_steps(), ME).await.unwrap();
+    events
+        .until(|event| matches!(event, Event::Gating { .. }))
+        .await;
+    drop(events);
+    world
+        .until(|world| {
+            let app = &world.handle.status().upstreams["app"];
+            app.steps.is_none() && app.promotion.is_none()
+        })
+        .await;
+    assert!(world.handle.status().upstreams["app"].canary.is_none());
 }
