@@ -175,3 +175,51 @@ async fn steps_whose_requester_goes_at_the_gate_are_over_and_begin_no_canary() {
         .await;
     assert!(world.handle.status().upstreams["app"].canary.is_none());
 }
+
+#[tokio::test]
+async fn a_deploy_in_steps_that_is_malformed_has_changed_nothing() {
+    let (blue, green) = (Origin::start(200).await, Origin::start(200).await);
+    let (world, other) = (
+        World::with(json!({ "app": upstream(&[&blue], &[&green]) })).await,
+        Origin::start(200).await,
+    );
+    let targets = || Some(vec![other.address.to_string()]);
+    let steps = ["50"].map(|step| step.parse().unwrap()).to_vec();
+    for wrong in [
+        Promote { targets: targets(), steps, ..in_steps() },
+        Promote { targets: targets(), pause: Some("soon".to_owned()), ..in_steps() },
+    ] {
+        let refused = world.handle.promote(wrong, ME).await.unwrap_err();
+        assert_eq!(refused.status, 422, "{refused:?}");
+        assert_eq!(world.generation(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_deploy_during_the_steps_of_another_is_busy_and_told_of_a_canary_by_hand() {
+    let (blue, green) = (Origin::start(200).await, Origin::start(200).await);
+    let world = World::with(json!({ "app": upstream(&[&blue], &[&green]) })).await;
+    let mut events = world.handle.promote(in_steps(), ME).await.unwrap();
+    events
+        .until(|event| matches!(event, Event::Step { .. }))
+        .await;
+    let other = Origin::start(200).await;
+    let deploy = Promote { targets: Some(vec![other.address.to_string()]), ..to("green") };
+    let refused = world.handle.promote(deploy.clone(), ME).await.unwrap_err();
+    assert_eq!(refused.code, Code::Busy, "{refused:?}");
+    let by_hand = crate::control::command::canary::Canary {
+        colour: "green".to_owned(),
+        weight: "10".parse().unwrap(),
+        ..Default::default()
+    };
+    drop(world.handle.canary(by_hand, ME).await.unwrap());
+    events.last().await;
+    let refused = world.handle.promote(deploy, ME).await.unwrap_err();
+    assert_eq!(refused.code, Code::InUse);
+    assert!(
+        refused
+            .detail
+            .contains("a canary gives green 10 % of the users"),
+        "{refused:?}"
+    );
+}
