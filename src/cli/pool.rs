@@ -1,5 +1,7 @@
 //! `pool set`, `pool reset` and `deploy`: targets at run time.
 
+use std::str::FromStr;
+
 use crate::cli::args::Promote;
 use crate::cli::args::Which;
 use crate::cli::args::target::Deploy;
@@ -17,6 +19,7 @@ use crate::control::command::status::Status;
 use crate::control::command::target::PoolSet;
 use crate::control::command::target::SetPool;
 use crate::model::colour::Colour;
+use crate::model::target::Address;
 
 /// `pool`.
 ///
@@ -96,5 +99,26 @@ async fn has(
     let status: Status = hand.understand(&body)?;
     let pools = status.upstreams.get(name).map(|upstream| &upstream.pools);
     let pool = pools.and_then(|pools| pools.get(colour.as_str()));
-    Ok(pool.is_some_and(|pool| pool.targets.iter().map(|it| &it.address).eq(targets)))
+    Ok(pool.is_some_and(|pool| are_same(pool.targets.iter().map(|it| &*it.address), targets)))
+}
+
+/// Whether these are the same addresses, however they are spelled.
+fn are_same<'a>(given: impl Iterator<Item = &'a str>, wanted: &[String]) -> bool {
+    let read = |text: &str| Address::from_str(text).map_err(|_bad| text.to_owned());
+    given.map(read).eq(wanted.iter().map(|text| read(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_compared_as_addresses_not_as_text() {
+        let wanted = |text: &str| vec![text.to_owned()];
+        let given = || std::iter::once("localhost:8081");
+        assert!(are_same(given(), &wanted("localhost:08081")));
+        assert!(!are_same(given(), &wanted("localhost:8082")));
+        assert!(!are_same(given(), &wanted("no address")));
+        assert!(!are_same(given(), &[]));
+    }
 }

@@ -25,6 +25,7 @@ use crate::control::command::event::Receipt;
 use crate::control::command::status::Phase;
 use crate::control::command::status::Status;
 use crate::model::colour::Colour;
+use crate::model::split::Share;
 
 /// How often, and how far apart, the daemon is asked what became of a cancelled promotion.
 const SETTLE_TRIES: usize = 20;
@@ -41,7 +42,9 @@ pub(super) struct Course {
     dry_run: bool,
     /// A canary begins: the colour does not become live.
     canary: bool,
-    /// It goes in steps, and one of them has begun.
+    /// It goes in steps: at first a canary begins.
+    in_steps: bool,
+    /// One of its steps has begun.
     walks: bool,
     /// The switch has been reported.
     switched: bool,
@@ -67,7 +70,10 @@ pub async fn promote_with(
     let colour = args.colour;
     let subject = subject(hand, &args.which, Some(colour)).await?;
     warn_of_force(hand, &args.manner);
-    let course = Course::new(subject, &args.manner, args.dry_run);
+    let course = Course {
+        in_steps: args.steps.iter().any(|share| *share < Share::ALL),
+        ..Course::new(subject, &args.manner, args.dry_run)
+    };
     let request = Promote {
         colour: colour.to_string(),
         upstreams: args.which.named(),
@@ -245,7 +251,8 @@ fn print_receipt(hand: &mut Hand<'_>, receipt: &Receipt) {
 impl Course {
     pub(super) fn new(subject: Subject, manner: &Manner, dry_run: bool) -> Self {
         let (story, wait) = (Story::new(subject), !manner.no_wait);
-        Self { story, wait, dry_run, canary: false, switched: false, walks: false }
+        let (canary, in_steps, switched, walks) = (false, false, false, false);
+        Self { story, wait, dry_run, canary, in_steps, walks, switched }
     }
 
     /// The same, of a canary that begins.
@@ -277,7 +284,7 @@ impl Course {
 /// Says what an end by a signal means.
 async fn interrupted(hand: &mut Hand<'_>, course: &Course, caught: Caught) -> u8 {
     let outcome = if course.switched {
-        Outcome::Switched
+        if course.canary { Outcome::Begun } else { Outcome::Switched }
     } else if course.walks {
         Outcome::Walks
     } else if course.dry_run {
@@ -289,9 +296,7 @@ async fn interrupted(hand: &mut Hand<'_>, course: &Course, caught: Caught) -> u8
     let whose = if names.is_empty() { names } else { format!("{names}: ") };
     let (what, hint) = match outcome {
         Outcome::Cancelled => ("cancelled, nothing has changed", None),
-        Outcome::Switched if course.canary => {
-            ("the canary had begun already", Some("proxyctl status shows it"))
-        }
+        Outcome::Begun => ("the canary had begun already", Some("proxyctl status shows it")),
         Outcome::Switched => (
             "it had switched already: the drain runs on, nothing is safe to kill yet",
             Some("proxyctl status shows it; proxyctl rollback is the way back"),
@@ -311,6 +316,7 @@ async fn interrupted(hand: &mut Hand<'_>, course: &Course, caught: Caught) -> u8
 /// What became of a promotion whose connection was closed before `switched` came.
 enum Outcome {
     Walks,
+    Begun,
     Cancelled,
     Switched,
     Unknown,
@@ -342,9 +348,15 @@ fn judged(status: &Status, course: &Course) -> Option<Outcome> {
             return None;
         }
         let canary = upstream.canary.as_ref().map(|canary| canary.colour);
-        let got = if course.canary { canary } else { upstream.live };
-        if got == Some(*colour) {
-            outcome = Outcome::Switched;
+        let has_begun = canary == Some(*colour);
+        match (course.in_steps, &upstream.steps) {
+            (true, Some(_)) if has_begun => outcome = Outcome::Walks,
+            // The daemon is about to drop them.
+            (true, Some(_)) => return None,
+            (true, None) if has_begun => outcome = Outcome::Begun,
+            _ if course.canary && has_begun => outcome = Outcome::Begun,
+            _ if !course.canary && upstream.live == Some(*colour) => outcome = Outcome::Switched,
+            _ => {}
         }
     }
     Some(outcome)

@@ -27,6 +27,7 @@ use crate::control::journal::disk::Failed;
 use crate::control::journal::recover::Found;
 use crate::model::colour::Colour;
 use crate::model::orders::Orders;
+use crate::model::orders::held::Held;
 
 mod copy;
 mod disk;
@@ -68,6 +69,15 @@ impl Memory {
         let Some(orders) = self.orders.get_mut(upstream) else { return };
         (orders.canary, orders.preview) = (None, None);
         orders.former = None;
+        if orders.is_empty() {
+            self.orders.remove(upstream);
+        }
+    }
+
+    /// This colour is no way back any more.
+    pub fn give_up(&mut self, upstream: &str, colour: Colour) {
+        let Some(orders) = self.orders.get_mut(upstream) else { return };
+        Held::give_up(&mut orders.held, colour);
         if orders.is_empty() {
             self.orders.remove(upstream);
         }

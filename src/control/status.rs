@@ -147,9 +147,14 @@ fn of_upstream(upstream: &Upstream, snapshot: &Snapshot, board: &Board) -> Upstr
     }
 }
 
-/// None once somebody has given it up: the colour is shut then, or has got other targets.
+/// None once somebody has given it up: the colour is shut then, or has got other targets. And none
+/// while a canary gives it users: a rollback ends that one.
 fn way_back(upstream: &Upstream) -> Option<RollbackStatus> {
     let held = upstream.orders.held.as_ref()?;
+    let canary = upstream.canary_order();
+    if canary.is_some_and(|canary| canary.colour == held.colour) {
+        return None;
+    }
     let is_ready = !upstream.pool(held.colour)?.leases().is_shut();
     is_ready.then(|| RollbackStatus { colour: held.colour, instant_until: events::at(held.until) })
 }

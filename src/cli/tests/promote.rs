@@ -240,6 +240,35 @@ async fn ctrl_c_closes_the_connection_and_says_what_came_of_it() {
 }
 
 #[tokio::test]
+async fn ctrl_c_at_the_gate_of_steps_tells_a_canary_that_has_begun_from_nothing() {
+    let canary = r#""canary":{"colour":"green","weight":1,"since":""},"#;
+    let steps = r#""steps":{"id":"1","colour":"green","weight":1,"step":1,"steps":2,"pause_seconds":60,"since":"","by":"proxyd"},"#;
+    for (more, says) in [
+        (String::new(), "cancelled, nothing has changed"),
+        (canary.to_owned(), "the canary had begun already"),
+        (format!("{canary}{steps}"), "the steps go on by themselves"),
+    ] {
+        let (line, Reply::Whole(code, body)) = status("blue", "green", "null") else {
+            panic!("no whole answer")
+        };
+        let body = body.replacen(r#""promotion""#, &format!(r#"{more}"promotion""#), 1);
+        let state = (line, Reply::Whole(code, body));
+        let mut fake = Fake::new(&[state, (PROMOTE, Reply::Held(lines(&[ROUND_GOOD])))]);
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let socket = fake.socket();
+        let words = ["promote", "green", "--steps", "1,100"];
+        let command = run(socket, &words, Signals::Scripted(receiver));
+        let test = async {
+            assert_eq!(fake.asked().await.0, PROMOTE);
+            sender.send(Caught::Interrupt).unwrap();
+        };
+        let (ran, ()) = tokio::join!(command, test);
+        assert_eq!(ran.code, 130);
+        assert!(ran.err.contains(says), "{}", ran.err);
+    }
+}
+
+#[tokio::test]
 async fn an_output_that_cannot_be_written_does_not_stop_a_promotion() {
     use crate::cli::args::Args;
     use crate::cli::run::Hand;

@@ -17,6 +17,7 @@ use crate::control::events::Bus;
 use crate::control::promotion::Input;
 use crate::control::promotion::Judgement;
 use crate::control::supervisor::Supervisor;
+use crate::control::supervisor::request::REVERT;
 use crate::control::supervisor::request::Wish;
 use crate::control::supervisor::running::Member;
 use crate::control::supervisor::running::Running;
@@ -141,7 +142,7 @@ impl Supervisor {
 
     /// The daemon stops: what is being judged has come to nothing.
     pub(super) async fn end_bakes(&mut self) {
-        self.stop_walks();
+        self.stop_walks().await;
         let baking = |running: &Running| running.machine.bakes_until().is_some();
         let serials: Vec<Serial> = self
             .running
@@ -217,7 +218,7 @@ impl Supervisor {
             return;
         }
         tracing::warn!(id, "reverting: the new colour was judged bad");
-        self.set_out(Wish::back_to(back, "revert"), caller).await;
+        self.set_out(Wish::back_to(back, REVERT), caller).await;
         let stands = |running: &&Running| running.machine.is_switched();
         if self.running.get(&serial).filter(stands).is_some() {
             self.not_reverted(serial, "the state could not be made durable")

@@ -28,6 +28,7 @@ use crate::model::colour::Colour;
 use crate::model::orders::Order;
 use crate::model::orders::Orders;
 use crate::model::orders::canary::Canary;
+use crate::model::orders::held::Held;
 use crate::model::snapshot::Snapshot;
 use crate::model::split::Share;
 
@@ -85,7 +86,7 @@ impl Supervisor {
             let canary = old
                 .upstream(name)
                 .and_then(|upstream| upstream.canary_order());
-            canary.is_some_and(|canary| canary.weight == weight)
+            canary.is_some_and(|canary| canary.weight == weight && (canary.in_steps || !in_steps))
         };
         let mut generation = old.generation;
         if !names.iter().all(is_so) {
@@ -130,6 +131,9 @@ impl Supervisor {
             // Some of its users are back: what was judged is judged no longer.
             if let Some(held) = &mut orders.held {
                 held.baking = false;
+            }
+            if running.deploys {
+                Held::give_up(&mut orders.held, member.colour);
             }
         }
         let generation = old.generation + 1;

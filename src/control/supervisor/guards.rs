@@ -14,6 +14,8 @@ use crate::control::supervisor::refusal;
 use crate::control::supervisor::request;
 use crate::control::supervisor::tasks;
 use crate::model::colour::Colour;
+use crate::model::orders::Orders;
+use crate::model::orders::held;
 use crate::model::pool::Pool;
 use crate::model::upstream::Upstream;
 use crate::sync::lease::Door;
@@ -30,7 +32,7 @@ pub struct Held {
 /// Refuses while the colour is held for a way back.
 pub(super) fn is_let_go(upstream: &Upstream, colour: Colour) -> Result<(), Refusal> {
     let held = upstream.orders.held.as_ref();
-    let held = held.filter(|held| held.colour == colour && held.until > SystemTime::now());
+    let held = held.filter(|held| held.colour == colour && held.stands(SystemTime::now()));
     let Some(held) = held else { return Ok(()) };
     let (name, until) = (&upstream.name, events::at(held.until));
     let why = if held.baking { "its successor is being judged" } else { "rollback is instant" };
@@ -39,8 +41,13 @@ pub(super) fn is_let_go(upstream: &Upstream, colour: Colour) -> Result<(), Refus
 }
 
 impl Supervisor {
-    /// Grants a guard if the colour is not live, not about to be, and nothing is in flight on it.
-    pub(super) fn guard(&mut self, guard: &Guard, caller: Caller) -> Result<Guarded, Refusal> {
+    /// Grants a guard if the colour is not live, not about to be, and nothing is in flight on it. A hold
+    /// that it ignores is given up for good: what is stopped now is no way back, after a restart neither.
+    pub(super) async fn guard(
+        &mut self,
+        guard: &Guard,
+        caller: Caller,
+    ) -> Result<Guarded, Refusal> {
         if self.stopping {
             return Err(refusal::stopping());
         }
@@ -48,7 +55,17 @@ impl Supervisor {
         if !guard.ignore_hold {
             is_let_go(&upstream, colour)?;
         }
-        self.shut_for_guard(&upstream, colour)?;
+        let before = self.shut_for_guard(&upstream, colour)?;
+        let held = upstream.orders.held.as_ref();
+        if held.is_some_and(|held| held.colour == colour) {
+            let give_up = |orders: &mut Orders| held::Held::give_up(&mut orders.held, colour);
+            if let Err(refused) = self.order([&*upstream.name], give_up).await {
+                let doors = before.iter();
+                doors.for_each(|(pool, door)| pool.leases().set(*door));
+                return Err(refused);
+            }
+            tracing::info!(upstream = %upstream.name, %colour, %caller, "the way back is given up");
+        }
         let alive = Arc::new(());
         self.guards.retain(|held| held.alive.strong_count() > 0);
         self.guards.push(Held {
@@ -63,8 +80,12 @@ impl Supervisor {
     }
 
     /// Shuts the pools of a colour and looks then: nobody can come in any more. Where the guard is
-    /// refused everything is as it was.
-    fn shut_for_guard(&self, upstream: &Upstream, colour: Colour) -> Result<(), Refusal> {
+    /// refused everything is as it was. Their doors as they were before.
+    fn shut_for_guard(
+        &self,
+        upstream: &Upstream,
+        colour: Colour,
+    ) -> Result<Vec<(Arc<Pool>, Door)>, Refusal> {
         let name = &upstream.name;
         if upstream.live() == Some(colour) {
             return Err(refusal::in_use(format!("{name}: {colour} is live")));
@@ -92,7 +113,8 @@ impl Supervisor {
         }
         let pools = self.pools_of(upstream, colour);
         let retired = pools.iter().all(|pool| pool.leases().is_retired());
-        let doors: Vec<Door> = pools.iter().map(|pool| pool.leases().door()).collect();
+        let door = |pool: &Arc<Pool>| (Arc::clone(pool), pool.leases().door());
+        let before: Vec<(Arc<Pool>, Door)> = pools.iter().map(door).collect();
         if retired {
             // Only the count of a pool that is shut can be trusted to stay at nothing.
             pools.iter().for_each(|pool| pool.leases().shut());
@@ -100,14 +122,14 @@ impl Supervisor {
         let in_flight = tasks::in_flight(&pools);
         if !retired || in_flight > 0 {
             if retired {
-                let before = pools.iter().zip(doors);
-                before.for_each(|(pool, door)| pool.leases().set(door));
+                let doors = before.iter();
+                doors.for_each(|(pool, door)| pool.leases().set(*door));
             }
             let requests = if in_flight == 1 { "request is" } else { "requests are" };
             let detail = format!("{name}: {in_flight} {requests} in flight on {colour}");
             return Err(refusal::in_use(detail));
         }
-        Ok(())
+        Ok(before)
     }
 
     /// The pool of a colour, and older ones that a reload replaced and that may still have work.

@@ -36,10 +36,11 @@ impl Supervisor {
         for (name, colour, hold) in held {
             let standing = self.memory.orders.get(&name);
             let standing = standing.and_then(|orders| orders.held.clone());
-            let until = standing.as_ref().map_or(now, |held| held.until);
-            let until = if longer { until.max(now + hold) } else { until };
+            // Somebody may have given it up meanwhile: its processes are gone.
+            let Some(standing) = standing.filter(|held| held.colour == colour) else { continue };
+            let until = if longer { standing.until.max(now + hold) } else { standing.until };
             let held = (until > now).then_some(Held { colour, until, baking: false });
-            if held == standing {
+            if held.as_ref() == Some(&standing) {
                 continue;
             }
             let edit = |orders: &mut Orders| orders.held.clone_from(&held);
@@ -89,7 +90,7 @@ impl Supervisor {
             }
             let orders = self.memory.orders.get(&receipt.upstream);
             let held = orders.and_then(|orders| orders.held.as_ref());
-            if let Some(held) = held.filter(|held| held.until > now) {
+            if let Some(held) = held.filter(|held| held.stands(now)) {
                 receipt.held_until = Some(events::at(held.until));
                 receipt.safe_to_kill = receipt.safe_to_kill.filter(|safe| *safe != held.colour);
             }
@@ -111,7 +112,7 @@ impl Running {
         for member in &mut self.members {
             let orders = memory.orders.get(&*member.upstream.name);
             let held = orders.and_then(|orders| orders.held.as_ref());
-            let ours = |held: &Held| held.colour == member.colour.other() && held.until > now;
+            let ours = |held: &Held| held.colour == member.colour.other() && held.stands(now);
             member.held = held.is_some_and(ours);
             let preview = orders.and_then(|orders| orders.preview);
             member.shown = preview.is_some_and(|order| order.shows(member.colour.other(), now));

@@ -171,7 +171,7 @@ impl Supervisor {
                 drop(reply.send(answer));
             }
             Ask::Guard(request, caller, reply) => {
-                let answer = self.guard(&request, caller);
+                let answer = self.guard(&request, caller).await;
                 drop(reply.send(answer));
             }
             Ask::Canary(request, caller, reply) => {
@@ -228,7 +228,9 @@ impl Supervisor {
                 self.vouched(about, vouched).await;
             }
             Ok(Done::FirstRound) => self.open(),
-            Ok(Done::Relayed(serial, last)) => self.relayed(serial, last.map(|last| *last)),
+            Ok(Done::Relayed(serial, last)) => {
+                self.relayed(serial, last.map(|last| *last)).await;
+            }
             Err(error) if error.is_cancelled() => {}
             Err(error) => self.lost(&error).await,
         }

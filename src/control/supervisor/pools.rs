@@ -23,6 +23,7 @@ use crate::control::supervisor::targets;
 use crate::model::colour::Colour;
 use crate::model::orders::Order;
 use crate::model::orders::Orders;
+use crate::model::orders::held::Held;
 use crate::model::settings::Settings;
 use crate::model::settings::TargetSettings;
 use crate::model::snapshot::Snapshot;
@@ -41,7 +42,7 @@ impl Supervisor {
         }
         let (upstream, colour) = request::pool(request, &self.snapshots.load())?;
         if serves(&upstream, colour) && !request.force {
-            return Err(refusal::live(&upstream.name, colour));
+            return Err(refusal::serves(&upstream, colour));
         }
         if !request.force {
             guards::is_let_go(&upstream, colour)?;
@@ -89,6 +90,8 @@ impl Supervisor {
                     all.any(|target| target.address == *address)
                 };
                 orders.set_targets(colour, wanted.clone(), provisional, is_there);
+                // Nothing has vouched for these: they are no way back.
+                Held::give_up(&mut orders.held, colour);
             })
             .await?;
         let (generation, stands) = (new.generation, wanted.is_some());
@@ -141,8 +144,14 @@ impl Supervisor {
         if wish.dry_run {
             return Err(refusal::malformed("targets: a dry run changes nothing".to_owned()));
         }
+        // Nothing may change for a deploy that is refused.
+        let names = [upstream.name.to_string()];
+        self.meets_no_walk(&names)?;
+        if goes_in_steps(request) {
+            self.may_walk(request, &names)?;
+        }
         if serves(upstream, *colour) {
-            return Err(refusal::live(&upstream.name, *colour));
+            return Err(refusal::serves(upstream, *colour));
         }
         // Whoever deploys again gives the way back up, but not while it is being judged.
         if upstream
@@ -154,7 +163,7 @@ impl Supervisor {
             guards::is_let_go(upstream, *colour)?;
         }
         self.may_start(&wish)?;
-        let name = upstream.name.to_string();
+        let [name] = names;
         self.give(upstream, *colour, Some(list), caller, true)
             .await?;
         let started = self.start_deploy(request, caller).await;

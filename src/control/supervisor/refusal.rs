@@ -103,7 +103,19 @@ pub(super) fn target_drains(upstream: &str, colour: Colour, target: &str) -> Ref
     hinted(refused, format!("`proxyctl target ready {upstream} {target}` first"))
 }
 
-pub(super) fn live(upstream: &str, colour: Colour) -> Refusal {
+/// Of a colour that requests are sent to: the live one, or that of a canary.
+pub(super) fn serves(upstream: &Upstream, colour: Colour) -> Refusal {
+    let name = &upstream.name;
+    let canary = upstream.canary_order();
+    let Some(canary) = canary.filter(|canary| canary.colour == colour) else {
+        return live(name, colour);
+    };
+    let weight = canary.weight;
+    let refused = in_use(format!("{name}: a canary gives {colour} {weight} % of the users"));
+    hinted(refused, format!("`proxyctl canary {colour} --weight 0` ends it"))
+}
+
+fn live(upstream: &str, colour: Colour) -> Refusal {
     let refused = in_use(format!("{upstream}: {colour} is live: requests would move at once"));
     hinted(refused, "give the standby colour its targets and promote it: proxyctl deploy")
 }

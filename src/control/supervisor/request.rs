@@ -31,6 +31,9 @@ const PROMOTE_ROUNDS: u32 = 2;
 /// No gate and no drain needs longer; more is a slip of the hand.
 const DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// What a verdict asks for that takes a release back.
+pub(super) const REVERT: &str = "revert";
+
 /// A promotion as it is wanted, checked.
 #[derive(Debug)]
 pub(super) struct Wish {

@@ -227,7 +227,7 @@ impl Running {
             let spread = member.upstream.promotion.close_jitter;
             let late = member
                 .draining()
-                .filter(|draining| !draining.held || draining.left() > 0);
+                .filter(|draining| !draining.is_spared() || draining.left() > 0);
             late.for_each(|draining| tasks::cut(&draining.pool, spread));
         }
     }

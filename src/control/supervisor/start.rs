@@ -230,19 +230,19 @@ fn verdicts_lost(memory: &mut Memory, generation: u64, now: SystemTime) -> Vec<E
         let Some(held) = orders.held.as_mut().filter(|held| held.baking) else { continue };
         held.baking = false;
         let (live, colour, until) = (held.colour.other(), held.colour, events::at(held.until));
-        if held.until > now {
-            tracing::warn!(
-                upstream,
-                %live,
-                held = %colour,
-                until,
-                "the verdict of a bake is LOST by the restart: the new colour stays live, the old one is held"
-            );
-            let what = format!(
-                "{live} is judged no longer and stays live; a rollback to {colour} is instant until {until}"
-            );
-            lost.push(of_restart("verdict", "lost", upstream, live, what, generation));
-        }
+        let way_back = if held.until > now {
+            format!("a rollback to {colour} is instant until {until}")
+        } else {
+            format!("{colour} is held no longer")
+        };
+        tracing::warn!(
+            upstream,
+            %live,
+            way_back,
+            "the verdict of a bake is LOST by the restart: the new colour stays live"
+        );
+        let what = format!("{live} is judged no longer and stays live; {way_back}");
+        lost.push(of_restart("verdict", "lost", upstream, live, what, generation));
     }
     lost
 }
@@ -313,5 +313,25 @@ pub(super) fn remember(memory: &mut Memory, snapshot: &Snapshot) {
         memory
             .upstreams
             .insert(upstream.name.to_string(), remembered);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::orders::held::Held;
+
+    #[test]
+    fn a_verdict_that_a_restart_has_lost_is_told_although_the_hold_has_run_out() {
+        let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));
+        for (until, says) in [(now, "blue is held no longer"), (now + hour, "is instant until")] {
+            let held = Some(Held { colour: Colour::Blue, until, baking: true });
+            let mut memory = Memory::default();
+            let orders = crate::model::orders::Orders { held, ..Default::default() };
+            memory.orders.insert("app".to_owned(), orders);
+            let lost = verdicts_lost(&mut memory, 2, now);
+            assert_eq!(lost.len(), 1);
+            assert!(lost[0].why[0].contains(says), "{:?}", lost[0].why);
+        }
     }
 }

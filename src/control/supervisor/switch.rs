@@ -21,6 +21,7 @@ use crate::control::promotion::in_words;
 use crate::control::reload;
 use crate::control::reload::Ground;
 use crate::control::supervisor::Supervisor;
+use crate::control::supervisor::request::REVERT;
 use crate::control::supervisor::running::Member;
 use crate::control::supervisor::running::Running;
 use crate::control::supervisor::tasks::Done;
@@ -56,6 +57,9 @@ impl Supervisor {
             if !member.ends_canary() {
                 hold(&mut memory, &name, running, member, now);
                 memory.upstreams.insert(name, remembered);
+            } else if running.asked.1 == REVERT {
+                // What a step has judged bad helps nobody out.
+                memory.give_up(&name, member.colour.other());
             }
         }
         let generation = old.generation + 1;

@@ -234,7 +234,13 @@ impl Draining {
     /// What the drain has to wait for.
     pub(super) fn left(&self) -> usize {
         let leases = self.pool.leases();
-        if self.held { leases.plain() } else { leases.in_flight() }
+        if self.is_spared() { leases.plain() } else { leases.in_flight() }
+    }
+
+    /// Whether its exceptions are nothing to the drain. On a pool that is shut nobody follows them any
+    /// more, as on one that a reload has replaced: there they have the deadline of all others.
+    pub(super) fn is_spared(&self) -> bool {
+        self.held && !self.pool.leases().is_shut()
     }
 
     /// Whether only exceptions use it any more: it may be shut.

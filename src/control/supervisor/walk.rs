@@ -1,6 +1,8 @@
 //! A promotion in steps: a canary that grows by itself, judged at each step against the live colour
 //! beside it, and at last a promotion of everybody.
 
+mod asking;
+mod ending;
 mod telling;
 
 use std::collections::VecDeque;
@@ -10,7 +12,6 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::control::command::Code;
 use crate::control::command::Promote;
 use crate::control::command::Refusal;
 use crate::control::command::canary::Canary;
@@ -24,21 +25,18 @@ use crate::control::supervisor::handle::Caller;
 use crate::control::supervisor::handle::EventStream;
 use crate::control::supervisor::refusal;
 use crate::control::supervisor::request;
+use crate::control::supervisor::request::REVERT;
 use crate::control::supervisor::request::Wish;
 use crate::control::supervisor::running::ANSWER_EVENTS;
 use crate::control::supervisor::tasks;
 use crate::control::supervisor::tasks::Serial;
 use crate::control::supervisor::trial::Trial;
 use crate::control::supervisor::walk::telling::elsewhere;
-use crate::control::supervisor::walk::telling::reason;
 use crate::model::colour::Colour;
 use crate::model::on_fail::OnFail;
 use crate::model::snapshot::Snapshot;
 use crate::model::split::Share;
 use crate::model::upstream::Upstream;
-
-/// How long a step is judged unless somebody says.
-const PAUSE: Duration = Duration::from_secs(60);
 
 /// So many pauses, and a step on which too little was seen is waited for no longer.
 const PATIENCE: u32 = 10;
@@ -90,16 +88,8 @@ impl Supervisor {
         caller: Caller,
         deploys: bool,
     ) -> Result<EventStream, Refusal> {
-        if request.dry_run {
-            return Err(refusal::hinted(
-                refusal::malformed("dry_run and steps exclude each other".to_owned()),
-                "a dry run without steps says what the gate would",
-            ));
-        }
         let snapshot = self.snapshots.load();
         let wish = request::promote(request, &snapshot)?;
-        let mut left = steps(&request.steps)?;
-        let pause = request::duration("pause", request.pause.as_deref())?.unwrap_or(PAUSE);
         let names: Vec<String> = wish
             .members
             .iter()
@@ -108,11 +98,8 @@ impl Supervisor {
         let Some((first, colour)) = wish.members.first() else {
             return Err(refusal::nothing_promotable());
         };
-        if let Some(walk) = self.walks.values().find(|walk| walk.meets(&names)) {
-            return Err(refusal::busy_steps(&walk.names.join(","), walk.colour, walk.caller));
-        }
-        let steps = left.len();
-        let Some(weight) = left.pop_front() else { return Err(bad_steps()) };
+        let (weight, left, pause) = self.may_walk(request, &names)?;
+        let steps = left.len() + 1;
         let on_fail = wish.on_fail.unwrap_or(first.promotion.on_fail);
         let begin = Canary {
             colour: request.colour.clone(),
@@ -157,20 +144,6 @@ impl Supervisor {
         Ok(EventStream { events })
     }
 
-    /// A gate, or the last promotion, of a walk has come to its end.
-    pub(super) fn relayed(&mut self, serial: Serial, last: Option<Event>) {
-        match last {
-            Some(Event::Canary { .. }) if self.stopping => self.stop_walk(serial),
-            Some(Event::Canary { .. }) => self.judge_step(serial),
-            Some(event) => self.end_walk(serial, event),
-            // Nobody waits for the gate any more.
-            None => {
-                self.walks.remove(&serial);
-                self.walks_changed();
-            }
-        }
-    }
-
     /// The weight of a step stands: it is judged from here on.
     fn judge_step(&mut self, serial: Serial) {
         let snapshot = self.snapshots.load();
@@ -202,7 +175,10 @@ impl Supervisor {
         for serial in serials {
             let Some(walk) = self.walks.get_mut(&serial) else { continue };
             match walk.look(snapshot) {
-                Some(Found::Elsewhere) => self.conclude_walk(serial, elsewhere(serial, self)),
+                Some(Found::Elsewhere) => {
+                    let event = elsewhere(serial, self);
+                    self.conclude_walk(serial, event).await;
+                }
                 Some(Found::Bad(verdict)) => self.step_failed(serial, verdict).await,
                 Some(Found::Good(verdicts)) => self.next_step(serial, verdicts).await,
                 Some(Found::Unsure(verdicts)) => {
@@ -210,7 +186,7 @@ impl Supervisor {
                         .iter()
                         .for_each(|verdict| self.tell_step_verdict(serial, verdict));
                     let event = Event::Frozen { receipts: self.step_receipts(serial, &verdicts) };
-                    self.conclude_walk(serial, event);
+                    self.conclude_walk(serial, event).await;
                 }
                 None => self.tell_step(serial),
             }
@@ -230,7 +206,7 @@ impl Supervisor {
         if weight < Share::ALL {
             match self.weigh(&names, colour, weight, caller, true).await {
                 Ok(_told) => self.judge_step(serial),
-                Err(refused) => self.refuse_walk(serial, &refused),
+                Err(refused) => self.refuse_walk(serial, &refused).await,
             }
             return;
         }
@@ -243,7 +219,7 @@ impl Supervisor {
                 let relay = tasks::relay(serial, inner, walk.answer.clone(), false);
                 self.tasks.spawn(relay);
             }
-            Err(refused) => self.refuse_walk(serial, &refused),
+            Err(refused) => self.refuse_walk(serial, &refused).await,
         }
     }
 
@@ -263,7 +239,7 @@ impl Supervisor {
             }
             OnFail::Freeze => {
                 let receipts = self.step_receipts(serial, &[verdict]);
-                self.conclude_walk(serial, Event::Frozen { receipts });
+                self.conclude_walk(serial, Event::Frozen { receipts }).await;
             }
             OnFail::Revert => {
                 let back = |name: &String| {
@@ -272,7 +248,7 @@ impl Supervisor {
                 };
                 let members: Vec<(Upstream, Colour)> = names.iter().filter_map(back).collect();
                 // Its drain runs on by itself.
-                drop(self.set_out(Wish::back_to(members, "revert"), caller).await);
+                drop(self.set_out(Wish::back_to(members, REVERT), caller).await);
                 let now = self.snapshots.load();
                 let runs = |name: &String| now.upstream(name)?.canary_order();
                 let stands = names.iter().any(|name| runs(name).is_some());
@@ -282,25 +258,9 @@ impl Supervisor {
                 let receipts = self.step_receipts(serial, &[verdict]);
                 let event =
                     if stands { Event::Frozen { receipts } } else { Event::Reverted { receipts } };
-                self.conclude_walk(serial, event);
+                self.conclude_walk(serial, event).await;
             }
         }
-    }
-
-    /// The daemon stops: canaries stand as they are, across restarts too. Of a walk that waits for a gate,
-    /// or for its last promotion, that one says what has become of it.
-    pub(super) fn stop_walks(&mut self) {
-        let judging = self.walks.iter().filter(|(_, walk)| walk.is_judging());
-        let serials: Vec<Serial> = judging.map(|(serial, _)| *serial).collect();
-        serials
-            .into_iter()
-            .for_each(|serial| self.stop_walk(serial));
-    }
-
-    fn stop_walk(&mut self, serial: Serial) {
-        let what = "the daemon is stopping: the steps are over, the canary stays as it is";
-        let event = reason(self.walks.get(&serial), Code::TakenBack, what);
-        self.conclude_walk(serial, event);
     }
 }
 
@@ -319,13 +279,19 @@ impl Walk {
         self.judging.is_some()
     }
 
-    fn look(&mut self, snapshot: &Snapshot) -> Option<Found> {
-        let judging = self.judging.as_mut()?;
+    /// Whether the canary is what this step has made of it.
+    fn stands(&self, snapshot: &Snapshot) -> bool {
         let stands = |name: &String| {
             let order = snapshot.upstream(name).and_then(Upstream::canary_order);
             order.is_some_and(|order| order.weight == self.weight && order.colour == self.colour)
         };
-        if !self.names.iter().all(stands) {
+        self.names.iter().all(stands)
+    }
+
+    fn look(&mut self, snapshot: &Snapshot) -> Option<Found> {
+        let stands = self.stands(snapshot);
+        let judging = self.judging.as_mut()?;
+        if !stands {
             return Some(Found::Elsewhere);
         }
         let took = judging.since.elapsed();
@@ -343,36 +309,5 @@ impl Walk {
             return Some(Found::Good(verdicts));
         }
         (took >= self.pause * PATIENCE).then_some(Found::Unsure(verdicts))
-    }
-}
-
-/// Steps grow, and the last is everybody.
-fn steps(written: &[Share]) -> Result<VecDeque<Share>, Refusal> {
-    let grows = written.is_sorted_by(|one, next| one < next);
-    let begins = written.first().is_some_and(|first| *first > Share::NONE);
-    let ends = written.last() == Some(&Share::ALL);
-    if grows && begins && ends { Ok(written.iter().copied().collect()) } else { Err(bad_steps()) }
-}
-
-fn bad_steps() -> Refusal {
-    let wrong = refusal::malformed("steps: they must grow, and end with 100".to_owned());
-    refusal::hinted(wrong, "write them as 1,10,50,100")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn steps_grow_from_more_than_nobody_to_everybody() {
-        let read = |text: &str| -> bool {
-            let shares: Vec<Share> = text.split(',').map(|one| one.parse().unwrap()).collect();
-            steps(&shares).is_ok()
-        };
-        assert!(read("1,10,50,100") && read("0.1,100") && read("100"));
-        for bad in ["0,100", "10,1,100", "10,10,100", "1,10", "100,100"] {
-            assert!(!read(bad), "{bad}");
-        }
-        assert!(steps(&[]).is_err());
     }
 }

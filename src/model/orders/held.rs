@@ -20,3 +20,33 @@ pub struct Held {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub baking: bool,
 }
+
+impl Held {
+    /// Somebody has given this colour up: it is a way back no longer.
+    pub fn give_up(held: &mut Option<Self>, colour: Colour) {
+        held.take_if(|held| held.colour == colour);
+    }
+
+    /// Whether the colour is not to be stopped at `now`: while its successor is being judged it is the
+    /// way back, however long that takes.
+    #[must_use]
+    pub fn stands(&self, now: SystemTime) -> bool {
+        self.baking || self.until > now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_colour_is_not_to_be_stopped_while_its_successor_is_judged_however_long_that_takes() {
+        let now = SystemTime::now();
+        let held = |baking, until| Held { colour: Colour::Blue, until, baking };
+        assert!(held(true, now).stands(now));
+        assert!(!held(false, now).stands(now));
+        assert!(held(false, now + Duration::from_secs(1)).stands(now));
+    }
+}

@@ -189,3 +189,29 @@ async fn a_receipt_gives_nothing_up_that_another_promotion_gates() {
     let Event::Drained { receipts } = there.last().await else { panic!("not drained") };
     assert_eq!(receipts[0].safe_to_kill, None, "it is about to be live");
 }
+
+#[tokio::test]
+async fn exceptions_on_a_held_pool_that_a_reload_has_replaced_keep_the_deadline_of_the_drain() {
+    let (blue, green) = (Origin::start(200).await, Origin::start(200).await);
+    let new = Origin::start(200).await;
+    let mut file = upstream(&[&blue], &[&green]);
+    file["promotion"]["drain_timeout"] = json!("1s");
+    file["promotion"]["hold"] = json!("10m");
+    let world = World::with(json!({ "app": file })).await;
+    let request = world.request("app");
+    let mut events = world.promote("green").await;
+    events
+        .until(|event| matches!(event, Event::Draining { .. }))
+        .await;
+    let replaced = world.pool("app", Colour::Blue);
+    let exception = replaced.exceptional_lease(0).unwrap();
+    let mut file = world.file.clone();
+    file["upstreams"]["app"]["blue"] = json!([new.address.to_string()]);
+    world.write_file(&file);
+    world.handle.reload(Cause::Asked(ME)).await.unwrap();
+    drop(request);
+    world.until(|_| replaced.leases().is_cut()).await;
+    exception.end_as_cut(CutAs::Force);
+    let Event::Cut { receipts } = events.last().await else { panic!("not cut") };
+    assert_eq!((receipts[0].cut.requests, receipts[0].safe_to_kill), (1, None));
+}

@@ -9,9 +9,11 @@ use crate::control::command::Code;
 use crate::control::command::Guard;
 use crate::control::command::Promote;
 use crate::control::command::event::Event;
+use crate::control::command::target::SetPool;
 use crate::control::supervisor::testing::ME;
 use crate::control::supervisor::testing::Origin;
 use crate::control::supervisor::testing::World;
+use crate::control::supervisor::testing::to;
 use crate::control::supervisor::testing::upstream;
 use crate::model::colour::Colour;
 use crate::sync::lease::CutAs;
@@ -103,4 +105,55 @@ async fn a_colour_that_is_held_no_longer_is_shut_after_a_restart() {
     world.until(|_| SystemTime::now() >= over).await;
     let blue = world.pool("app", Colour::Blue);
     world.until(|_| blue.leases().is_shut()).await;
+}
+
+fn guard_blue(ignore_hold: bool) -> Guard {
+    Guard { colour: "blue".to_owned(), ignore_hold, ..Guard::default() }
+}
+
+#[tokio::test]
+async fn a_colour_that_a_guard_has_given_up_is_reopened_by_nothing() {
+    let world = held_for("10m").await;
+    world.promote("green").await.last().await;
+    drop(world.handle.guard(guard_blue(true), ME).await.unwrap());
+    let Event::Drained { receipts } = world.promote("green").await.last().await else {
+        panic!("not drained")
+    };
+    assert!(receipts[0].already && receipts[0].held_until.is_none());
+    assert!(world.pool("app", Colour::Blue).leases().is_shut());
+    let (dir, file) = world.kill().await;
+    let world = World::start(dir, file).await;
+    assert_eq!(world.pool("app", Colour::Blue).leases().door(), Door::Shut);
+    assert!(world.handle.guard(guard_blue(false), ME).await.is_ok(), "nothing is held");
+}
+
+#[tokio::test]
+async fn targets_that_were_forced_on_a_held_colour_are_no_way_back_after_a_restart() {
+    let (world, other) = (held_for("10m").await, Origin::start(200).await);
+    world.promote("green").await.last().await;
+    let request = SetPool {
+        upstream: None,
+        colour: "blue".to_owned(),
+        targets: Some(vec![other.address.to_string()]),
+        force: true,
+    };
+    world.handle.set_pool(request, ME).await.unwrap();
+    let (dir, file) = world.kill().await;
+    let world = World::start(dir, file).await;
+    assert_eq!(world.pool("app", Colour::Blue).leases().door(), Door::Shut);
+    assert!(world.handle.status().upstreams["app"].rollback.is_none());
+}
+
+#[tokio::test]
+async fn a_hold_that_was_given_up_is_not_renewed_by_a_verdict() {
+    let world = held_for("10m").await;
+    let request = Promote { bake: Some("400ms".to_owned()), ..to("green") };
+    let mut events = world.handle.promote(request, ME).await.unwrap();
+    events
+        .until(|event| matches!(event, Event::Switched { .. }))
+        .await;
+    drop(world.handle.guard(guard_blue(true), ME).await.unwrap());
+    events.last().await;
+    assert!(world.handle.status().upstreams["app"].rollback.is_none());
+    assert!(world.pool("app", Colour::Blue).leases().is_shut());
 }

@@ -3,7 +3,6 @@
 use tokio::time::Instant;
 
 use crate::control::command::Code;
-use crate::control::command::Refusal;
 use crate::control::command::event::Cut;
 use crate::control::command::event::Event;
 use crate::control::command::event::Reason;
@@ -48,11 +47,6 @@ impl Supervisor {
         walk.names.iter().map(receipt).collect()
     }
 
-    pub(super) fn refuse_walk(&mut self, serial: Serial, refused: &Refusal) {
-        let event = reason(self.walks.get(&serial), refused.code, &refused.detail);
-        self.conclude_walk(serial, event);
-    }
-
     pub(super) fn tell_step_verdict(&self, serial: Serial, verdict: &Verdict) {
         let Some(walk) = self.walks.get(&serial) else { return };
         bakes::log(&walk.id, verdict);
@@ -80,28 +74,6 @@ impl Supervisor {
         self.bus
             .tell_of(&walk.id, walk.names.clone(), Some(walk.colour), event.clone());
         drop(walk.answer.try_send(event.clone()));
-    }
-
-    /// Ends it by what no part of it records.
-    pub(super) fn conclude_walk(&mut self, serial: Serial, event: Event) {
-        if let Some(walk) = self.walks.get(&serial) {
-            let (id, names) = (Some(walk.id.clone()), walk.names.clone());
-            self.record_steps(walk.who.clone(), id, (names, walk.colour), &event);
-        }
-        self.end_walk(serial, event);
-    }
-
-    pub(super) fn end_walk(&mut self, serial: Serial, event: Event) {
-        let Some(walk) = self.walks.remove(&serial) else { return };
-        self.walks_changed();
-        let (id, upstreams, code) = (&walk.id, walk.names.join(","), event.exit_code());
-        tracing::info!(id, upstreams, code, "promotion in steps ended");
-        // What the last promotion came to, it has told the others itself.
-        if !matches!(event, Event::Drained { .. } | Event::Cut { .. } | Event::Reopened { .. }) {
-            self.bus
-                .tell_of(&walk.id, walk.names.clone(), Some(walk.colour), event.clone());
-        }
-        drop(walk.answer.try_send(event));
     }
 }
 
