@@ -7,9 +7,6 @@ use std::time::UNIX_EPOCH;
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/// The days of a week, from the first one of 1970 on.
-const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-
 /// A moment taken apart, in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Moment {
@@ -51,25 +48,11 @@ pub(super) fn date_time(seconds: u64) -> String {
 /// `23/Nov/2026:20:00:00 +0000`, as in Apache's and nginx's logs.
 pub(super) fn common_log(seconds: u64) -> String {
     let Moment { year, month, day, hour, minute, second } = moment(seconds);
-    let name = month_name(month);
-    format!("{day:02}/{name}/{year:04}:{hour:02}:{minute:02}:{second:02} +0000")
-}
-
-/// `Mon, 23 Nov 2026 20:00:00 GMT`, as HTTP has it (RFC 9110 §5.6.7); the seconds are since 1970.
-#[must_use]
-pub fn http_date(seconds: u64) -> String {
-    let Moment { year, month, day, hour, minute, second } = moment(seconds);
-    let name = month_name(month);
-    let week = usize::try_from(seconds / 86_400 % 7).unwrap_or_default();
-    let of_week = DAYS.get(week).copied().unwrap_or_default();
-    format!("{of_week}, {day:02} {name} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
-}
-
-fn month_name(month: u8) -> &'static str {
-    MONTHS
+    let name = MONTHS
         .get(usize::from(month).saturating_sub(1))
         .copied()
-        .unwrap_or_default()
+        .unwrap_or_default();
+    format!("{day:02}/{name}/{year:04}:{hour:02}:{minute:02}:{second:02} +0000")
 }
 
 /// Counts in years that begin in March, so that the leap day is the last one and a month's start is
@@ -115,8 +98,6 @@ mod tests {
         assert_eq!(rfc3339(at(951_782_400_000)), "2000-02-29T00:00:00Z");
         assert_eq!(rfc3339(at(1_795_464_000_999)), "2026-11-23T20:00:00Z");
         assert_eq!(rfc3339_millis(at(1_795_464_000_007)), "2026-11-23T20:00:00.007Z");
-        assert_eq!(http_date(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
-        assert_eq!(http_date(0), "Thu, 01 Jan 1970 00:00:00 GMT");
         assert_eq!(common_log(1_795_464_000), "23/Nov/2026:20:00:00 +0000");
     }
 

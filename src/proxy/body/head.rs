@@ -1,6 +1,8 @@
 //! The heads of answers, in the types of `http`.
 
 use std::cell::RefCell;
+use std::time::Duration;
+use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -14,22 +16,23 @@ use http::header::DATE;
 use crate::http1::head::ResponseHead;
 use crate::http1::rewrite::response_fields;
 use crate::model::extras::Extras;
-use crate::observe::time;
 use crate::proxy::body::fields::field;
 use crate::proxy::exchange::Asked;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::reply::Reply;
 
 thread_local! {
-    /// A second, and how it is told.
-    static NOW: RefCell<(u64, HeaderValue)> = const { RefCell::new((0, HeaderValue::from_static(""))) };
+    /// A second, and how it is told; at first one that never comes.
+    static NOW: RefCell<(u64, HeaderValue)> =
+        const { RefCell::new((u64::MAX, HeaderValue::from_static(""))) };
 }
 
 /// What `Date` says in this second.
 fn date(second: u64) -> HeaderValue {
     NOW.with_borrow_mut(|(told, date)| {
         if *told != second {
-            let text = Bytes::from(time::http_date(second));
+            let now = UNIX_EPOCH + Duration::from_secs(second);
+            let text = Bytes::from(httpdate::fmt_http_date(now));
             if let Ok(now) = HeaderValue::from_maybe_shared(text) {
                 (*told, *date) = (second, now);
             }
@@ -117,6 +120,7 @@ mod tests {
 
     #[test]
     fn a_date_is_told_anew_in_each_second() {
+        assert_eq!(date(0), "Thu, 01 Jan 1970 00:00:00 GMT");
         assert_eq!(date(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(date(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(date(784_111_778), "Sun, 06 Nov 1994 08:49:38 GMT");
