@@ -1,5 +1,6 @@
 """What Linux tells about processes and cores, and what they are allowed."""
 
+import json
 import os
 import re
 import resource
@@ -10,6 +11,19 @@ import subprocess
 import sys
 
 TICK = os.sysconf("SC_CLK_TCK")
+
+
+def built(target, *words):
+    """Has cargo build a target of this repository and run nothing, as `cargo WORDS` would; returns the
+    path of its binary."""
+    words = ["cargo", *words, "--locked", "--no-run", "--message-format=json"]
+    folder = os.path.dirname(os.path.abspath(__file__))
+    said = subprocess.run(words, cwd=folder, stdout=subprocess.PIPE, text=True, check=True).stdout
+    for line in said.splitlines():
+        message = json.loads(line)
+        if message.get("executable") and message["target"]["name"] == target:
+            return message["executable"]
+    sys.exit(f"cargo built no {target}")
 
 
 def find(program):

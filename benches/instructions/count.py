@@ -161,22 +161,11 @@ def row(name, counts):
     return f"| {name} | " + " | ".join(f"{count:,.0f}" for count in counts) + " |"
 
 
-def harness():
-    """Builds steps.rs as a release is built; returns its path."""
-    words = ["cargo", "bench", "--locked", "--bench", "steps", "--no-run", "--message-format=json"]
-    said = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
-    for line in said.splitlines():
-        message = json.loads(line)
-        if message.get("executable") and message["target"]["name"] == "steps":
-            return message["executable"]
-    sys.exit("count: cargo built no steps")
-
-
 def count_steps():
     """Instructions of each function of steps::step, what it calls included, a call."""
     with tempfile.TemporaryDirectory() as folder:
         out = os.path.join(folder, "steps")
-        words = callgrind(out) + [harness()]
+        words = callgrind(out) + [machine.built("steps", "bench", "--bench", "steps")]
         subprocess.run(words, check=True, timeout=300)
         (path,) = os.listdir(folder)
         with open(os.path.join(folder, path)) as source:

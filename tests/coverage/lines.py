@@ -11,7 +11,6 @@ few cases: a line must not depend on luck.
 """
 
 import collections
-import json
 import os
 import re
 import subprocess
@@ -20,19 +19,12 @@ import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+sys.path.insert(0, os.path.join(ROOT, "benches/compare"))
+
+import machine  # noqa: E402
+
 # Cases of each property.
 CASES = "8"
-
-
-def test_binary():
-    """Builds the unit tests; returns the path of the binary."""
-    words = ["cargo", "test", "--locked", "--lib", "--no-run", "--message-format=json"]
-    said = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
-    for line in said.splitlines():
-        message = json.loads(line)
-        if message.get("executable") and message["target"]["name"] == "proxyd":
-            return message["executable"]
-    sys.exit("lines: cargo built no unit tests")
 
 
 def lines_with_code(binary, folder):
@@ -113,7 +105,7 @@ def test_files(folder):
 def main():
     folder = (sys.argv[1:] or ["src/http1"])[0].rstrip("/")
     tests = (sys.argv[2:] or [folder.removeprefix("src/").replace("/", "::") + "::"])[0]
-    binary = test_binary()
+    binary = machine.built("proxyd", "test", "--lib")
     code, ran = lines_with_code(binary, folder), lines_that_ran(binary, folder, tests)
     tested = test_files(folder)
     all_lines, missing = 0, 0
