@@ -33,7 +33,7 @@ pub fn defaults(folder: &Path, address: &str) -> Value {
         "upstreams": {
             "app": {
                 "health": {
-                    "path": "/health", "interval": "50ms", "timeout": "500ms", "rise": 1, "fall": 3,
+                    "path": "/health", "interval": "50ms", "timeout": "2s", "rise": 1, "fall": 3,
                 },
                 "promotion": { "gate_timeout": "10s", "drain_timeout": "10s", "close_jitter": "1ms" },
             },
