@@ -3,6 +3,8 @@
 
 #![no_main]
 
+use std::cell::RefCell;
+
 use libfuzzer_sys::fuzz_target;
 use proxyd::http1::framing::Framing;
 use proxyd::http1::head;
@@ -10,9 +12,11 @@ use proxyd::http1::head::Authority;
 use proxyd::http1::head::Fields;
 use proxyd::http1::head::HeadLimits;
 use proxyd::http1::head::Parsed;
+use proxyd::http1::head::RequestHead;
 use proxyd::http1::rewrite;
 use proxyd::http1::rewrite::ClientFacts;
 use proxyd::http1::rewrite::Onward;
+use proxyd::model::fault::Fault;
 
 const LIMITS: HeadLimits = HeadLimits { bytes: 16384, fields: 100, target: 8192 };
 /// What the proxy adds must not make its own reading fail.
@@ -20,7 +24,9 @@ const SENT_LIMITS: HeadLimits = HeadLimits { bytes: 1 << 20, fields: 200, target
 
 fuzz_target!(|bytes: &[u8]| {
     let mut room = Fields::new();
-    let Ok(Parsed::Whole(read)) = head::request(bytes, &mut room, &LIMITS) else { return };
+    let read = head::request(bytes, &mut room, &LIMITS);
+    is_read_by_a_used_room(bytes, &read);
+    let Ok(Parsed::Whole(read)) = read else { return };
     let mut second = [httparse::EMPTY_HEADER; 100];
     let mut second = httparse::Request::new(&mut second);
     assert_eq!(second.parse(bytes), Ok(httparse::Status::Complete(read.length)));
@@ -72,6 +78,26 @@ fuzz_target!(|bytes: &[u8]| {
         }
     }
 });
+
+thread_local! {
+    static USED: RefCell<Fields> = RefCell::new(Fields::new());
+}
+
+/// What a room has read before changes nothing of what it reads next.
+fn is_read_by_a_used_room(bytes: &[u8], fresh: &Result<Parsed<RequestHead<'_, '_>>, Fault>) {
+    USED.with_borrow_mut(|room| {
+        for _ in 0..2 {
+            match (head::request(bytes, room, &LIMITS), fresh) {
+                (Ok(Parsed::Whole(used)), Ok(Parsed::Whole(fresh))) => {
+                    assert_eq!((used.authority, &used.host), (fresh.authority, &fresh.host));
+                }
+                (Ok(Parsed::Partial), Ok(Parsed::Partial)) => {}
+                (Err(used), Err(fresh)) => assert_eq!(used, *fresh),
+                (used, _) => panic!("{:?}", used.map(|_| ())),
+            }
+        }
+    });
+}
 
 /// A head that comes in two parts is not whole before it is.
 fn cut(bytes: &[u8], length: usize, body: Framing) {

@@ -1,6 +1,7 @@
 //! The field lines of a head: found, checked, told apart once, and kept as places in the head, so
 //! that what passes can be copied as it came.
 
+use crate::http1::head::host::LastHost;
 use crate::http1::names;
 use crate::http1::names::Known;
 use crate::http1::scan;
@@ -11,9 +12,16 @@ const INLINE: usize = 24;
 /// Lines of which is known whether they may be sent on unseen.
 const ODD_BITS: usize = u64::BITS as usize;
 
-/// Room for the fields of one head: on the stack, and on the heap only for a head that has more
-/// than 24. To make one costs next to nothing.
+/// Room for one head: for its fields, on the stack, and on the heap only for a head that has more
+/// than 24; and for the host that was asked last. To make one costs next to nothing.
+#[derive(Default)]
 pub struct Fields {
+    pub(super) spots: Spots,
+    pub(super) last_host: LastHost,
+}
+
+/// Room for the fields of one head.
+pub(super) struct Spots {
     inline: [Spot; INLINE],
     more: Vec<Spot>,
 }
@@ -79,6 +87,13 @@ impl Fields {
     #[inline]
     #[must_use]
     pub const fn new() -> Self {
+        Self { spots: Spots::new(), last_host: LastHost::new() }
+    }
+}
+
+impl Spots {
+    #[inline]
+    const fn new() -> Self {
         const EMPTY: Spot =
             Spot { name: 0, colon: 0, value: 0, value_end: 0, known: Known::Accept, clean: false };
         Self { inline: [EMPTY; INLINE], more: Vec::new() }
@@ -109,7 +124,7 @@ impl Fields {
     }
 }
 
-impl Default for Fields {
+impl Default for Spots {
     fn default() -> Self {
         Self::new()
     }
@@ -125,7 +140,7 @@ impl<'h, 'b> FieldLines<'h, 'b> {
     pub(super) fn read(
         bytes: &'b [u8],
         mut at: usize,
-        room: &'h mut Fields,
+        room: &'h mut Spots,
         max: usize,
         mut see: impl FnMut(Known, &'b [u8]) -> bool,
     ) -> Result<Self, Unread> {
@@ -306,7 +321,7 @@ mod tests {
     use super::*;
 
     fn read(text: &[u8]) -> Result<usize, Unread> {
-        let mut room = Fields::new();
+        let mut room = Spots::new();
         FieldLines::read(text, 0, &mut room, 100, |_, _| true).map(|fields| fields.len())
     }
 
@@ -329,7 +344,7 @@ mod tests {
 
     #[test]
     fn room_that_was_used_for_many_lines_serves_again() {
-        let mut room = Fields::default();
+        let mut room = Spots::default();
         for count in [30, 3, 24, 25, 40] {
             let names: Vec<String> = (0..count).map(|n| format!("a{n}")).collect();
             let lines: String = names.iter().map(|name| format!("{name}: 1\r\n")).collect();
@@ -343,7 +358,7 @@ mod tests {
     #[test]
     fn as_many_lines_as_are_counted_pass_at_once_and_those_behind_them_are_looked_at() {
         let text = "x: 1\r\n".repeat(70) + "\r\n";
-        let mut room = Fields::new();
+        let mut room = Spots::new();
         let fields = FieldLines::read(text.as_bytes(), 0, &mut room, 100, |_, _| true);
         let mut fields = fields.unwrap();
         assert_eq!(fields.take_passing(), Some((0, 64 * 6)));
@@ -355,7 +370,7 @@ mod tests {
     fn only_a_line_with_one_space_and_a_value_is_copied_as_it_is() {
         let is_clean = |line: &str| {
             let text = format!("{line}\r\n\r\n");
-            let mut room = Fields::new();
+            let mut room = Spots::new();
             let fields = FieldLines::read(text.as_bytes(), 0, &mut room, 1, |_, _| true);
             fields.is_ok_and(|mut fields| fields.next().is_some_and(|line| line.clean().is_some()))
         };

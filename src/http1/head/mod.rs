@@ -1,6 +1,7 @@
 //! Heads of messages: read strictly, with every decision that their fields call for.
 
 mod connection;
+mod host;
 mod lines;
 mod request;
 mod response;

@@ -10,6 +10,7 @@ use crate::http1::head::HeadLimits;
 use crate::http1::head::Parsed;
 use crate::http1::head::Version;
 use crate::http1::head::connection::Connection;
+use crate::http1::head::host::LastHost;
 use crate::http1::head::lines::Unread;
 use crate::http1::head::target;
 use crate::http1::names::Known;
@@ -45,9 +46,9 @@ pub struct RequestHead<'h, 'b> {
     /// All field lines, in order.
     pub fields: FieldLines<'h, 'b>,
     /// Which host is asked, with its port.
-    pub authority: Authority<'b>,
+    pub authority: Authority<'h>,
     /// The same as routes name it ([`host_of`]); empty where there is none or no good one.
-    pub host: Cow<'b, str>,
+    pub host: Cow<'h, str>,
     /// How its content ends; never with the connection.
     pub body: Framing,
     /// Whether the client would send another request over this connection.
@@ -129,7 +130,7 @@ impl<'b> RequestHead<'_, 'b> {
 /// The [`Fault`] to answer with. The connection cannot be used any longer: where the next request
 /// begins is not known.
 #[inline(always)]
-pub fn request<'h, 'b>(
+pub fn request<'h, 'b: 'h>(
     bytes: &'b [u8],
     room: &'h mut Fields,
     limits: &HeadLimits,
@@ -151,9 +152,10 @@ pub fn request<'h, 'b>(
         seen.add(name, value);
         passes_onward(name)
     };
-    match FieldLines::read(head, line.end, room, limits.fields, see) {
+    let Fields { spots, last_host } = room;
+    match FieldLines::read(head, line.end, spots, limits.fields, see) {
         Ok(fields) if before + fields.head.len() > limits.bytes => Err(Fault::HeadTooLarge),
-        Ok(fields) => judge(before, &line, &seen, fields).map(Parsed::Whole),
+        Ok(fields) => judge(before, &line, &seen, fields, last_host).map(Parsed::Whole),
         Err(Unread::Partial) => wait_for_more(before, head, limits),
         Err(Unread::TooMany) => Err(Fault::HeadTooLarge),
         Err(Unread::Bad) => Err(Fault::Malformed),
@@ -162,11 +164,12 @@ pub fn request<'h, 'b>(
 
 /// Decides about a head that is complete; `before` bytes stand before it.
 #[inline]
-fn judge<'h, 'b>(
+fn judge<'h, 'b: 'h>(
     before: usize,
     line: &Line<'b>,
     seen: &Seen<'b>,
     fields: FieldLines<'h, 'b>,
+    last_host: &'h mut LastHost,
 ) -> Result<RequestHead<'h, 'b>, Fault> {
     let Line { method, target, version, .. } = *line;
     target::check(method, target)?;
@@ -180,7 +183,7 @@ fn judge<'h, 'b>(
     if version == Version::Http10 && body == Framing::None && must_have_content(method) {
         return Err(Fault::LengthRequired);
     }
-    let (authority, host) = seen.authority(method, target, version);
+    let (authority, host) = seen.authority(method, target, version, last_host);
     Ok(RequestHead {
         length: before + fields.head.len(),
         method,
@@ -299,14 +302,18 @@ impl<'b> Seen<'b> {
         }
     }
 
-    fn authority(
+    fn authority<'h>(
         &self,
         method: &str,
         named: &'b str,
         version: Version,
-    ) -> (Authority<'b>, Cow<'b, str>) {
+        last_host: &'h mut LastHost,
+    ) -> (Authority<'h>, Cow<'h, str>)
+    where
+        'b: 'h,
+    {
         const BAD: (Authority<'_>, Cow<'_, str>) = (Authority::Bad, Cow::Borrowed(""));
-        let host = match self.host.first.map(target::host) {
+        let host = match self.host.first.map(|value| last_host.read(value)) {
             _ if self.host.repeated => return BAD,
             Some(None) => return BAD,
             Some(host) => host,

@@ -86,7 +86,8 @@ pub fn response<'h, 'b>(
         passes_homeward(name)
     };
     let read = Line::read(bytes).and_then(|line| {
-        FieldLines::read(bytes, line.end, room, limits.fields, see).map(|fields| (line, fields))
+        FieldLines::read(bytes, line.end, &mut room.spots, limits.fields, see)
+            .map(|fields| (line, fields))
     });
     match read {
         Ok((line, fields)) if fields.head.len() <= limits.bytes => judge(&line, &seen, fields, to)

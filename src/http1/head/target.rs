@@ -1,7 +1,5 @@
 //! The forms of a request target, and the host in it (RFC 9112 §3.2).
 
-use std::borrow::Cow;
-
 use crate::model::fault::Fault;
 use crate::model::route::host_of;
 
@@ -66,13 +64,6 @@ pub(super) fn check(method: &str, target: &str) -> Result<(), Fault> {
     if fits { Ok(()) } else { Err(Fault::Malformed) }
 }
 
-/// The value of a `Host`, if it is a host with or without a port, and that host alone.
-#[inline]
-pub(super) fn host(value: &[u8]) -> Option<(&str, Cow<'_, str>)> {
-    let text = std::str::from_utf8(value).ok()?;
-    Some((text, host_of(text)?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,19 +119,5 @@ mod tests {
         assert!(!agrees("http:///", None));
         assert!(!agrees("http://u@a.test/", None));
         assert!(!agrees("http://u@a.test/", Some("u@a.test")));
-    }
-
-    #[test]
-    fn a_host_is_a_name_or_an_address_with_or_without_a_port() {
-        for good in ["a", "a.test", "A-1.test:80", "a.test.", "[::1]:8080", "127.0.0.1", "a_b.test"]
-        {
-            assert_eq!(host(good.as_bytes()).map(|(text, _)| text), Some(good));
-        }
-        for bad in
-            ["", ".", "a b", "a/b", "u@a", "a:b", "a:1:2", "[::1", "[x]", "a\"", "a,b\\", "ä"]
-        {
-            assert_eq!(host(bad.as_bytes()), None, "{bad}");
-        }
-        assert_eq!(host(b"a\xff"), None);
     }
 }

@@ -1,5 +1,7 @@
 //! What the proxy knows about a client connection, as lines made once a connection.
 
+use std::cell::Cell;
+use std::cell::RefCell;
 use std::fmt::Write;
 use std::net::IpAddr;
 
@@ -26,6 +28,10 @@ pub struct ClientFacts {
     length: usize,
     /// The end of a line, and the start of a line `Forwarded`, up to the host.
     pub(super) forwarded: Box<str>,
+    /// What was written about it, with the host that was asked last.
+    said: RefCell<Box<[u8]>>,
+    /// Something was written about it before. Most connections that ask twice ask one host.
+    asks_again: Cell<bool>,
 }
 
 impl ClientFacts {
@@ -62,6 +68,8 @@ impl ClientFacts {
             length: text.len(),
             lines: lines.concat().into(),
             forwarded: [FORWARDED, before, &text, after].concat().into(),
+            said: RefCell::default(),
+            asks_again: Cell::new(false),
         }
     }
 
@@ -71,6 +79,29 @@ impl ClientFacts {
     pub fn text(&self) -> &str {
         let range = BEGIN.len()..BEGIN.len() + self.length;
         self.lines.get(range).unwrap_or_default()
+    }
+
+    /// Writes once more what [was said](Self::has_said) with this host, if it was the last one; whether
+    /// it was.
+    #[inline]
+    pub(super) fn say_again(&self, out: &mut Vec<u8>, host: &[u8]) -> bool {
+        let said = self.said.borrow();
+        let after = said.get(self.lines.len()..).unwrap_or_default();
+        // No host holds the end of a line.
+        let same =
+            matches!(after.split_at_checked(host.len()), Some((own, [b'\r', ..])) if own == host);
+        if same {
+            out.extend_from_slice(&said);
+        }
+        same
+    }
+
+    /// Keeps what was written about it, from the second time on: a connection that asks once owes
+    /// nobody that room.
+    pub(super) fn has_said(&self, lines: &[u8]) {
+        if self.asks_again.replace(true) {
+            self.said.replace(lines.into());
+        }
     }
 
     /// The start of an element of `Forwarded`, up to the host.

@@ -21,6 +21,14 @@ pub(super) struct Claimed {
 /// Writes what the proxy knows about a client whose claims have been dropped.
 #[inline]
 pub(super) fn set(out: &mut Vec<u8>, client: &ClientFacts, host: &[u8]) {
+    if !client.say_again(out, host) {
+        let start = out.len();
+        set_anew(out, client, host);
+        client.has_said(out.get(start..).unwrap_or_default());
+    }
+}
+
+fn set_anew(out: &mut Vec<u8>, client: &ClientFacts, host: &[u8]) {
     out.extend_from_slice(client.lines.as_bytes());
     out.extend_from_slice(host);
     out.extend_from_slice(client.forwarded.as_bytes());

@@ -296,6 +296,23 @@ fn an_ipv6_client_is_quoted_and_a_mapped_one_is_ipv4() {
 }
 
 #[test]
+fn what_is_said_of_a_client_once_more_is_what_would_be_said_anew() {
+    let hosts = [&b"a.test"[..], b"a.test:80", b"a.tes", b"", b"a\"b", b"b"];
+    let known = client(false);
+    for host in hosts
+        .iter()
+        .flat_map(|a| hosts.map(|b| [*a, *a, b]))
+        .flatten()
+    {
+        let anew = client(false);
+        assert_eq!(
+            sent(&Onward { host, ..onward(&known) }, &[]),
+            sent(&Onward { host, ..onward(&anew) }, &[])
+        );
+    }
+}
+
+#[test]
 fn an_answer_keeps_its_fields_but_for_those_of_the_connection() {
     let fields = [
         ("sERVER", "x"),
