@@ -92,13 +92,10 @@ pub(in crate::net) fn poll_write(
     cx: &mut Context<'_>,
     bytes: &[u8],
 ) -> Poll<io::Result<usize>> {
-    let coop = ready!(poll_proceed(cx));
+    // What is written was read, and whoever reads gives others their turn.
     loop {
         match attempt_write(socket, bytes) {
-            Ok(count) => {
-                coop.made_progress();
-                return Poll::Ready(Ok(count));
-            }
+            Ok(count) => return Poll::Ready(Ok(count)),
             Err(Some(error)) => return Poll::Ready(Err(error)),
             Err(None) => ready!(socket.poll_write_ready(cx))?,
         }

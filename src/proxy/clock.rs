@@ -30,6 +30,8 @@ pub struct Clock {
     wheel: RefCell<Wheel>,
     /// The last tick, by both clocks: the wall clock's as the time since 1970.
     last: Cell<(Instant, Duration)>,
+    /// When the next one falls due.
+    next: Cell<Instant>,
 }
 
 /// Ends the watch when dropped.
@@ -41,7 +43,11 @@ pub struct Watch {
 impl Default for Clock {
     fn default() -> Self {
         let now = Instant::now();
-        Self { wheel: RefCell::new(Wheel::new(now)), last: Cell::new((now, since_1970())) }
+        Self {
+            wheel: RefCell::new(Wheel::new(now)),
+            last: Cell::new((now, since_1970())),
+            next: Cell::new(now + TICK),
+        }
     }
 }
 
@@ -55,16 +61,19 @@ fn since_1970() -> Duration {
 impl Clock {
     /// Watches what `make` makes until the [`Watch`] it is given drops.
     pub fn watch<T: Watched + 'static>(self: &Rc<Self>, make: impl FnOnce(Watch) -> T) -> Rc<T> {
-        Rc::new_cyclic(|weak: &Weak<T>| {
-            let key = self.wheel.borrow_mut().insert(weak.clone());
-            make(Watch { clock: Rc::clone(self), key })
-        })
+        Rc::new_cyclic(|weak: &Weak<T>| make(self.watch_also(weak.clone())))
+    }
+
+    /// As [`watch`](Self::watch), of what is made already.
+    pub(crate) fn watch_also(self: &Rc<Self>, watched: Weak<dyn Watched>) -> Watch {
+        let key = self.wheel.borrow_mut().insert(watched);
+        Watch { clock: Rc::clone(self), key }
     }
 
     /// When `patience` will have passed, seen from the last tick: no look at a clock. Not early, unless
     /// a tick was late by more than another, and at most two ticks late.
     pub(crate) fn deadline(&self, patience: Duration) -> Instant {
-        self.last.get().0 + TICK + patience
+        self.next.get() + patience
     }
 
     /// The last tick.
@@ -94,6 +103,7 @@ impl Clock {
     /// Looks at the deadlines: at those of all, or only of what does not rest.
     pub fn tick(&self, now: Instant, all: bool) {
         self.last.set((now, since_1970()));
+        self.next.set(now + TICK);
         // Taken first: a look may end what it looks at, or another, or begin a watch.
         let due = self.wheel.borrow_mut().take_due(now, all);
         for key in &due {

@@ -5,6 +5,7 @@ mod stream;
 use std::cell::Cell;
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::rc::Weak;
 use std::sync::Arc;
 use std::task::Context;
 use std::task::Poll;
@@ -98,6 +99,8 @@ pub(crate) struct Connection {
     doubt: Cell<Doubt>,
     ending: Cell<Option<Ending>>,
     waker: RefCell<Option<Waker>>,
+    /// The request that is being served, where there is one at a time: every tick looks at it, too.
+    along: RefCell<Option<Weak<dyn Watched>>>,
     watch: Watch,
 }
 
@@ -131,6 +134,7 @@ impl Connection {
             doubt: Cell::new(Doubt::None),
             ending: Cell::new(None),
             waker: RefCell::new(None),
+            along: RefCell::new(None),
             watch,
         })
     }
@@ -154,6 +158,19 @@ impl Connection {
         self.served.set(true);
         self.phase.set(Phase::Serving);
         self.patience.set(None);
+    }
+
+    /// Watches the request that has begun as well, until it ends: a place in the clock less for each.
+    ///
+    /// # Errors
+    ///
+    /// Requests share this connection: it is given back.
+    pub(crate) fn watch_along(&self, request: Weak<dyn Watched>) -> Result<(), Weak<dyn Watched>> {
+        if self.multiplexed {
+            return Err(request);
+        }
+        self.along.replace(Some(request));
+        Ok(())
     }
 
     /// Whether a request that has begun may be served beside all others.
@@ -186,6 +203,7 @@ impl Connection {
         }
         self.serving.set(self.serving.get().saturating_sub(1));
         if self.serving.get() == 0 {
+            self.along.replace(None);
             self.phase.set(Phase::Idle);
             self.patience
                 .set(Some(self.worker.clock.deadline(self.timeouts.idle)));
@@ -213,14 +231,14 @@ impl Connection {
         if let Some(ending) = self.ending.take() {
             return Poll::Ready(ending);
         }
-        let mut waker = self.waker.borrow_mut();
-        if !waker
-            .as_ref()
-            .is_some_and(|waker| waker.will_wake(cx.waker()))
-        {
-            *waker = Some(cx.waker().clone());
-        }
+        self.keep_waker(cx);
         Poll::Pending
+    }
+
+    /// Whoever works on it is to be woken as this says.
+    #[inline]
+    pub(crate) fn keep_waker(&self, cx: &Context<'_>) {
+        keep_waker(&self.waker, cx);
     }
 
     fn end(&self, why: Ending) {
@@ -228,7 +246,8 @@ impl Connection {
         self.wake();
     }
 
-    fn wake(&self) {
+    /// Wakes whoever works on it.
+    pub(crate) fn wake(&self) {
         if let Some(waker) = self.waker.borrow().as_ref() {
             waker.wake_by_ref();
         }
@@ -289,6 +308,15 @@ impl Connection {
     }
 }
 
+/// Keeps the waker at hand, unless the one that is kept wakes the same.
+#[inline]
+pub(crate) fn keep_waker(kept: &RefCell<Option<Waker>>, cx: &Context<'_>) {
+    let same = |kept: &Waker| kept.will_wake(cx.waker());
+    if !kept.borrow().as_ref().is_some_and(same) {
+        kept.replace(Some(cx.waker().clone()));
+    }
+}
+
 impl Watched for Connection {
     fn tick(&self, now: Instant) -> Option<Instant> {
         if self.send_patience.get().is_some_and(|at| at <= now) {
@@ -308,6 +336,10 @@ impl Watched for Connection {
                 self.told_to_stop.set(true);
                 self.end(Ending::Shutdown);
             }
+        }
+        let along = self.along.borrow().as_ref().and_then(Weak::upgrade);
+        if let Some(request) = along {
+            request.tick(now);
         }
         let at_rest = self.serving.get() == 0 && self.send_patience.get().is_none();
         self.patience.get().filter(|_| at_rest)

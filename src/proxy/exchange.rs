@@ -19,6 +19,7 @@ use std::cell::Cell;
 use std::cell::OnceCell;
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::rc::Weak;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ use crate::model::fault::Fault;
 use crate::model::settings::Timeouts;
 use crate::observe::access::Moved;
 use crate::proxy::clock::Watch;
+use crate::proxy::clock::Watched;
 use crate::proxy::connection::Connection;
 use crate::proxy::exchange::moving::Step;
 pub(crate) use crate::proxy::exchange::parting::Kind;
@@ -86,7 +88,8 @@ pub(crate) struct Exchange {
     /// The colour that was asked first, where another one answered.
     moved: Cell<Option<(Moved, Colour)>>,
     was_exceptional: Cell<bool>,
-    _watch: Watch,
+    /// Where its connection does not watch it.
+    watch: OnceCell<Watch>,
 }
 
 impl Exchange {
@@ -95,7 +98,8 @@ impl Exchange {
         worker.requests.accepted();
         connection.begin_request();
         let began = Instant::now();
-        worker.clock.watch(|watch| Self {
+        // Made in its place: from the stack it would be copied there.
+        let exchange = Rc::new_cyclic(|_| Self {
             worker: Rc::clone(worker),
             connection: Rc::clone(connection),
             began,
@@ -128,8 +132,15 @@ impl Exchange {
             at_once: Cell::new(false),
             moved: Cell::new(None),
             was_exceptional: Cell::new(false),
-            _watch: watch,
-        })
+            watch: OnceCell::new(),
+        });
+        let watched: Weak<dyn Watched> = Rc::<Self>::downgrade(&exchange);
+        if let Err(watched) = connection.watch_along(watched) {
+            exchange
+                .watch
+                .get_or_init(|| worker.clock.watch_also(watched));
+        }
+        exchange
     }
 
     /// Which snapshot the request was decided on.

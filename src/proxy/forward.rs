@@ -6,28 +6,22 @@
 //! body is whole, and only while not too many others were (`budget`). What no target of the pool has
 //! answered may still be taken in by the other colour (`rescue`).
 
-use std::future::Future;
+mod connect;
+
 use std::future::poll_fn;
-use std::io::ErrorKind;
-use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
-use std::time::Duration;
 
 use tokio::time::Instant;
-use tokio::time::timeout;
 
 use crate::model::choice::rescue::Plight;
 use crate::model::fault::Fault;
-use crate::model::target::Address;
 use crate::model::target::Target;
-use crate::net::dial;
-use crate::net::dial::Stream;
-use crate::net::limits;
 use crate::proxy::call::Call;
 use crate::proxy::downstream::BodyState;
 use crate::proxy::downstream::Downstream;
 use crate::proxy::exchange::Exchange;
+pub(crate) use crate::proxy::forward::connect::connect;
+use crate::proxy::forward::connect::dial;
 use crate::proxy::handler::Terms;
 use crate::proxy::idle::FRESH_ENOUGH;
 use crate::proxy::idle::TargetConnection;
@@ -93,10 +87,74 @@ pub(crate) async fn forward<D: Downstream>(
     if pool.is_special.get() {
         return Box::pin(special::forward(exchange, terms, &pool, down, place)).await;
     }
-    match within(exchange, terms, &pool, down, place, Tries::default()).await {
+    plainly(exchange, terms, &pool, down, place).await
+}
+
+/// What has been tried of a request that [`begin`] has begun.
+pub(crate) struct Begun {
+    pool: Rc<WorkerPool>,
+    tries: Tries,
+    /// Whom it was sent to; or is to be sent to next, while there is no call.
+    at: Option<usize>,
+}
+
+/// Begins as most requests go: to the first choice, over a connection that was kept, so that nothing
+/// is waited for. The call is then in `place`. Without one, or if it fails, [`go_on`] knows what next;
+/// `None`: more is to be looked at, and [`forward`] is the way.
+#[inline]
+pub(crate) fn begin(
+    exchange: &Rc<Exchange>,
+    terms: &Terms,
+    place: &mut Option<Call>,
+) -> Option<Begun> {
+    let pool = exchange.pool().filter(|pool| !pool.is_special.get())?;
+    pool.budget.request();
+    let mut tries = Tries::default();
+    let at = follow(exchange, &pool, &mut tries);
+    if let Some(at) = at
+        && let Some(target) = pool.targets.get(at)
+        && target.health.is_usable()
+        && let Some(kept) = kept(exchange, terms, target)
+    {
+        if exchange.use_target(&pool, at) {
+            *place = Some(Call::new(kept, terms.upgrade.is_some()));
+        } else {
+            // It has begun to drain this very moment: its connections are wanted no more.
+            drop(kept);
+        }
+    }
+    Some(Begun { pool, tries, at })
+}
+
+/// As [`forward`], for what has been begun; `fault` is what came of the call in `place`, if there is
+/// one.
+///
+/// # Errors
+///
+/// The [`Fault`] to answer with.
+pub(crate) async fn go_on<D: Downstream>(
+    exchange: &Rc<Exchange>,
+    terms: &Terms,
+    down: &mut D,
+    place: &mut Option<Call>,
+    begun: Begun,
+    fault: Option<Fault>,
+) -> Result<(), Fault> {
+    let Begun { pool, mut tries, at } = begun;
+    let next = match (at, fault) {
+        (Some(at), Some(fault)) => {
+            let missed = missed(exchange, terms, down, place, fault);
+            again(exchange, &pool, &mut tries, at, missed)
+        }
+        (next, _) => Ok(next),
+    };
+    let sent = match next {
+        Ok(next) => to_each(exchange, terms, &pool, down, place, tries, next).await,
+        Err(failed) => Err(failed),
+    };
+    match sent {
         Ok(()) => Ok(()),
-        // In a box: what is rare takes no room in the future of every request.
-        Err(failed) => Box::pin(elsewhere(exchange, terms, down, place, failed)).await,
+        Err(failed) => elsewhere(exchange, terms, down, place, failed).await,
     }
 }
 
@@ -114,6 +172,7 @@ pub(crate) async fn plainly<D: Downstream>(
 ) -> Result<(), Fault> {
     match within(exchange, terms, pool, down, place, Tries::default()).await {
         Ok(()) => Ok(()),
+        // In a box: what is rare takes no room in the future of every request.
         Err(failed) => Box::pin(elsewhere(exchange, terms, down, place, failed)).await,
     }
 }
@@ -147,7 +206,24 @@ pub(crate) async fn within<D: Downstream>(
     mut tries: Tries,
 ) -> Result<(), Failed> {
     pool.budget.request();
-    let mut next = follow(exchange, pool, &mut tries);
+    let next = follow(exchange, pool, &mut tries);
+    to_each(exchange, terms, pool, down, place, tries, next).await
+}
+
+/// Tries the target at `next`, and then each that may be tried after it.
+///
+/// # Errors
+///
+/// Why no target has answered it.
+async fn to_each<D: Downstream>(
+    exchange: &Rc<Exchange>,
+    terms: &Terms,
+    pool: &Rc<WorkerPool>,
+    down: &mut D,
+    place: &mut Option<Call>,
+    mut tries: Tries,
+    mut next: Option<usize>,
+) -> Result<(), Failed> {
     while let Some(at) = next {
         if let Some(fault) = exchange.fault() {
             return Err(Failed::for_good(fault));
@@ -253,12 +329,7 @@ async fn attempt<D: Downstream>(
     target: &Target,
     tries: &mut Tries,
 ) -> Result<(), Missed> {
-    let age = (!terms.idempotent).then_some(FRESH_ENOUGH);
-    let worker = &exchange.worker;
-    // An earlier try may have taken its time.
-    let now = worker.clock.last().max(exchange.began);
-    let reused =
-        if tries.fresh_only { None } else { worker.idle.take(target.filed_under(), now, age) };
+    let reused = if tries.fresh_only { None } else { kept(exchange, terms, target) };
     let connection = match reused {
         Some(connection) => connection,
         // In a box: most requests find a connection, and none should carry the room for this.
@@ -266,9 +337,29 @@ async fn attempt<D: Downstream>(
     };
     let call = place.insert(Call::new(connection, terms.upgrade.is_some()));
     let answered = poll_fn(|cx| call.poll_answer(cx, exchange, down)).await;
-    let Err(fault) = answered else { return Ok(()) };
+    answered.map_err(|fault| missed(exchange, terms, down, place, fault))
+}
+
+/// A connection to this target that was kept, if there is one that this request may be sent over.
+#[inline]
+fn kept(exchange: &Exchange, terms: &Terms, target: &Target) -> Option<TargetConnection> {
+    let age = (!terms.idempotent).then_some(FRESH_ENOUGH);
+    let worker = &exchange.worker;
+    // An earlier try may have taken its time.
+    let now = worker.clock.last().max(exchange.began);
+    worker.idle.take(target.filed_under(), now, age)
+}
+
+/// What `fault` means for the request of the call that it ended, which is given up.
+fn missed<D: Downstream>(
+    exchange: &Exchange,
+    terms: &Terms,
+    down: &D,
+    place: &mut Option<Call>,
+    fault: Fault,
+) -> Missed {
     exchange.rest();
-    let Some(call) = place.take() else { return Err(Missed::Final(fault)) };
+    let Some(call) = place.take() else { return Missed::Final(fault) };
     let whole = matches!(down.body(), BodyState::Empty | BodyState::Whole);
     let plight = Plight {
         fault,
@@ -278,90 +369,15 @@ async fn attempt<D: Downstream>(
         idempotent: terms.idempotent,
     };
     if !plight.may_be_sent_again() {
-        return Err(Missed::Final(fault));
+        return Missed::Final(fault);
     }
     if fault == Fault::ResponseTimeout {
-        return Err(Missed::Late);
+        return Missed::Late;
     }
     // Nothing came back: the connection was dead, or died of the request.
-    Err(match (call.was_begun(), call.connection.used) {
+    match (call.was_begun(), call.connection.used) {
         (false, true) => Missed::Stale,
         (false, false) => Missed::Unsent(Fault::Connect),
         (true, used) => Missed::Unanswered { used },
-    })
-}
-
-/// A new connection, unless the exchange is ended or the client leaves before it stands.
-async fn dial<D: Downstream>(
-    exchange: &Exchange,
-    target: &Target,
-    down: &mut D,
-    tries: &mut Tries,
-) -> Result<TargetConnection, Missed> {
-    let began = Instant::now();
-    // Before the name is looked up: what it resolves to may change meanwhile.
-    let filed_under = target.filed_under();
-    let targets = exchange.pool().map_or(1, |pool| pool.targets.len());
-    let patience = tries.patience(targets, exchange.timeouts().connect);
-    let mut connecting = pin!(connect_within(exchange, target, patience));
-    let connected = poll_fn(|cx| {
-        if let Poll::Ready(fault) = exchange.poll_ended(cx) {
-            return Poll::Ready(Err(Missed::Final(fault)));
-        }
-        if down.poll_gone(cx).is_ready() {
-            return Poll::Ready(Err(Missed::Final(Fault::ClientGone)));
-        }
-        let connected = connecting.as_mut().poll(cx);
-        connected.map(|connected| connected.map_err(|error| unconnected(&error)))
-    });
-    let connected = connected.await;
-    tries.connected(began.elapsed());
-    let stream = connected?;
-    exchange.connected(began.elapsed());
-    Ok(TargetConnection { stream, used: false, filed_under })
-}
-
-/// Connects; for want of a descriptor once more without the idle connections of this worker.
-async fn connect_within(
-    exchange: &Exchange,
-    target: &Target,
-    patience: Duration,
-) -> std::io::Result<Stream> {
-    let connected = connect(target, patience).await;
-    if !connected.as_ref().is_err_and(limits::is_out_of_files) {
-        return connected;
-    }
-    exchange.worker.idle.close_all();
-    connect(target, patience).await
-}
-
-fn unconnected(error: &std::io::Error) -> Missed {
-    // No target is to blame, and none could be tried instead.
-    if limits::is_out_of_files(error) {
-        return Missed::Final(Fault::OutOfFiles);
-    }
-    let late = error.kind() == ErrorKind::TimedOut;
-    Missed::Unsent(if late { Fault::ConnectTimeout } else { Fault::Connect })
-}
-
-/// A new connection to a target, whatever its kind.
-///
-/// # Errors
-///
-/// There is none, or not in time.
-pub(crate) async fn connect(target: &Target, patience: Duration) -> std::io::Result<Stream> {
-    match &target.address {
-        Address::Unix(path) => dial::connect_unix(path, patience).await,
-        Address::Ip(_) => dial::connect(&target.resolved(), patience).await,
-        Address::Name { host, port } => {
-            let began = Instant::now();
-            if target.resolved().is_empty() {
-                // Not probed yet: the first request resolves for itself.
-                let resolved = timeout(patience, dial::resolve(host, *port)).await;
-                target.set_resolved(resolved.map_err(std::io::Error::from)??);
-            }
-            let left = patience.saturating_sub(began.elapsed());
-            dial::connect(&target.resolved(), left).await
-        }
     }
 }

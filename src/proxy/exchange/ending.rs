@@ -11,6 +11,7 @@ use crate::model::fault::Fault;
 use crate::model::fault::Outcome;
 use crate::model::fault::Side;
 use crate::proxy::clock::Watched;
+use crate::proxy::connection::keep_waker;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::view::WorkerPool;
 use crate::sync::lease::CutAs;
@@ -45,19 +46,31 @@ impl Exchange {
             self.was_exceptional.set(lease.is_exceptional());
             self.give_back(lease, fault);
         }
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
+        self.wake();
+    }
+
+    /// Wakes whoever works on it.
+    pub(super) fn wake(&self) {
+        if self.connection.is_multiplexed() {
+            if let Some(waker) = self.waker.borrow().as_ref() {
+                waker.wake_by_ref();
+            }
+        } else {
+            self.connection.wake();
         }
     }
 
     /// Ready once it has been ended from outside.
+    #[inline]
     pub(crate) fn poll_ended(&self, cx: &Context<'_>) -> Poll<Fault> {
         if let Some(fault) = self.fault.get() {
             return Poll::Ready(fault);
         }
-        let mut waker = self.waker.borrow_mut();
-        if !waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
-            *waker = Some(cx.waker().clone());
+        if self.connection.is_multiplexed() {
+            keep_waker(&self.waker, cx);
+        } else {
+            // There is one at a time, and the task of its connection works on it.
+            self.connection.keep_waker(cx);
         }
         Poll::Pending
     }
@@ -85,10 +98,16 @@ impl Exchange {
         lease.end_as_cut(how);
     }
 
-    fn took(&self) -> Duration {
-        match self.answered.get() {
-            Some(answered) if self.at_once.get() => answered.saturating_duration_since(self.began),
-            Some(_) | None => self.began.elapsed(),
+    /// How long it took until now; `first_byte` is how long the target's answer did.
+    fn took(&self, first_byte: Option<Duration>) -> Duration {
+        match (self.answered.get(), first_byte) {
+            (Some(_), Some(all)) if self.at_once.get() && self.theirs_since.get() == self.began => {
+                all
+            }
+            (Some(answered), _) if self.at_once.get() => {
+                answered.saturating_duration_since(self.began)
+            }
+            (Some(_) | None, _) => self.began.elapsed(),
         }
     }
 
@@ -123,10 +142,8 @@ impl Watched for Exchange {
             self.time_out();
         } else if self.is_body_too_slow() {
             self.end(Fault::BodyTooSlow);
-        } else if !self.is_slow.replace(true)
-            && let Some(waker) = self.waker.borrow().as_ref()
-        {
-            waker.wake_by_ref();
+        } else if !self.is_slow.replace(true) {
+            self.wake();
         }
         // Its pool may be cut at any time.
         None
@@ -135,13 +152,14 @@ impl Watched for Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        let took = self.took();
+        let first_byte = self.first_byte();
+        let took = self.took(first_byte);
         let (outcome, fault) = self.verdict();
         let status = if self.status.get() == 0 { CLIENT_CLOSED_REQUEST } else { self.status.get() };
         match self.pool.borrow().as_ref() {
             Some(pool) => {
                 pool.meters.answered(status, took);
-                self.testify(pool, outcome, fault);
+                self.testify(pool, outcome, fault, first_byte);
                 // A client that has had enough of a target's answer says nothing against the target.
                 let well = matches!(outcome, Outcome::Answered | Outcome::ClientGone);
                 if let Some(at) = self.target.get().filter(|_| well && self.by_target.get()) {
@@ -154,7 +172,7 @@ impl Drop for Exchange {
         if let Some(fault) = fault.filter(|fault| fault.side() == Side::Downstream) {
             self.connection.listener.meters.fault(fault);
         }
-        self.log(took, status, outcome, fault);
+        self.log((took, first_byte), status, outcome, fault);
         let has_room = !self.fault.get().is_some_and(Fault::is_for_want_of_room);
         self.connection.end_request(has_room);
     }

@@ -35,7 +35,7 @@ impl Exchange {
     /// and of nothing else: whoever takes a request in is not judged by it.
     pub(crate) fn move_to(&self, lease: Lease<Rc<WorkerPool>>, fault: Fault) {
         if let Some(pool) = self.pool() {
-            self.testify(&pool, fault.outcome(), Some(fault));
+            self.testify(&pool, fault.outcome(), Some(fault), self.first_byte());
         }
         self.counts_on(None);
         self.in_use.replace(None);

@@ -114,9 +114,7 @@ impl Exchange {
     fn take_turn(&self, kind: Kind, turn: Instant, now: Instant) {
         if turn <= now {
             self.parting.set(Parting::Due(kind, now + TO_A_BOUNDARY));
-            if let Some(waker) = self.waker.borrow().as_ref() {
-                waker.wake_by_ref();
-            }
+            self.wake();
         }
     }
 

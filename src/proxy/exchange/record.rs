@@ -66,8 +66,15 @@ impl Exchange {
         words(protocols).next().is_some() && words(protocols).all(is_offered)
     }
 
-    /// Writes the exchange's line.
-    pub(super) fn log(&self, took: Duration, status: u16, outcome: Outcome, fault: Option<Fault>) {
+    /// Writes the exchange's line. `times`: how long it took, and how long the head of the target's
+    /// answer did.
+    pub(super) fn log(
+        &self,
+        times: (Duration, Option<Duration>),
+        status: u16,
+        outcome: Outcome,
+        fault: Option<Fault>,
+    ) {
         if !self.worker.log.is_on() {
             return;
         }
@@ -91,8 +98,8 @@ impl Exchange {
             place: place.unwrap_or(&self.worker.nowhere),
             attempts: self.attempts.get(),
             connect: self.connect.get(),
-            first_byte: self.first_byte(),
-            took,
+            first_byte: times.1,
+            took: times.0,
             outcome,
             fault,
             request_id: piece(|marks| marks.request_id),

@@ -1,5 +1,7 @@
 //! What the end of an exchange says about the pool that served it, for the verdict on a release.
 
+use std::time::Duration;
+
 use crate::model::conduct::Failing;
 use crate::model::fault::Fault;
 use crate::model::fault::Outcome;
@@ -16,13 +18,20 @@ impl Exchange {
         self.route.set(route);
     }
 
-    /// Counts it on its pool, for the verdict on a release.
-    pub(super) fn testify(&self, pool: &WorkerPool, outcome: Outcome, fault: Option<Fault>) {
+    /// Counts it on its pool, for the verdict on a release. `first_byte`: as
+    /// [`first_byte`](Self::first_byte) says.
+    pub(super) fn testify(
+        &self,
+        pool: &WorkerPool,
+        outcome: Outcome,
+        fault: Option<Fault>,
+        first_byte: Option<Duration>,
+    ) {
         // A plain pool is never compared with another.
         let (Some(route), Some(_)) = (self.route.get(), pool.colour) else { return };
         let own = if self.by_target.get() { self.status.get() } else { 0 };
         if let Ok(failing) = judged(own, outcome, fault) {
-            let latency = match self.first_byte() {
+            let latency = match first_byte {
                 Some(took) => took,
                 None => self.theirs_since.get().elapsed(),
             };

@@ -34,13 +34,14 @@ impl<S: Transport> Side<S> {
         call: &mut Option<Call>,
         exchange: &Rc<Exchange>,
     ) -> Poll<Result<(), Fault>> {
+        // A tick may have found it over, and none comes before we have been waiting.
+        if let Poll::Ready(fault) = exchange.poll_ended(cx) {
+            return Poll::Ready(Err(fault));
+        }
+        if let Poll::Ready(fault) = self.poll_patience(cx) {
+            return Poll::Ready(Err(fault));
+        }
         loop {
-            if let Poll::Ready(fault) = exchange.poll_ended(cx) {
-                return Poll::Ready(Err(fault));
-            }
-            if let Poll::Ready(fault) = self.poll_patience(cx) {
-                return Poll::Ready(Err(fault));
-            }
             if let Some(call) = call.as_mut().filter(|call| call.is_uploading()) {
                 // What it waits for is looked at again when it moves, whatever else we wait for.
                 let _moved: Poll<()> = self.upload(cx, call, exchange)?;

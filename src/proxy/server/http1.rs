@@ -1,11 +1,14 @@
 //! HTTP/1 with a client, by our own engine: one request after another, until the connection ends or
 //! turns into a tunnel.
 
+mod apart;
+
 use std::future::Future;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Context;
 use std::task::Poll;
+use std::task::ready;
 
 use crate::http1::framing::Framing;
 use crate::http1::head;
@@ -16,7 +19,6 @@ use crate::model::fault::Fault;
 use crate::model::settings::Limits;
 use crate::model::settings::REQUEST_LINE_MAX;
 use crate::net::stream::Transport;
-use crate::net::stream::has_hung_up;
 use crate::proxy::buffers::poll_read_scratch;
 use crate::proxy::buffers::with_fields;
 use crate::proxy::call::Call;
@@ -24,18 +26,12 @@ use crate::proxy::connection::Connection;
 use crate::proxy::connection::Ending;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::forward;
+use crate::proxy::forward::Begun;
 use crate::proxy::handler;
 use crate::proxy::handler::Arrival;
 use crate::proxy::handler::Next;
-use crate::proxy::hold::Held;
-use crate::proxy::reply;
-use crate::proxy::reply::Reply;
-use crate::proxy::server::farewell::goodbye;
-use crate::proxy::server::farewell::linger;
-use crate::proxy::server::held;
-use crate::proxy::server::held::Go;
+use crate::proxy::handler::Terms;
 use crate::proxy::server::side::Side;
-use crate::proxy::tunnel;
 use crate::proxy::worker::Worker;
 
 /// The status that agrees to an upgrade.
@@ -56,12 +52,35 @@ enum Over {
 
 /// What comes next on a connection.
 enum Came {
-    /// A request.
-    Request(Arrival, Manner),
-    /// Something that is none.
-    Refused(Fault),
-    /// Nothing more.
+    /// A request that goes to a target: it is in its place.
+    Request(Manner),
+    /// Anything else.
+    Else(Turn),
+}
+
+/// What the usual way of a request leads to, which is looked at by one function alone: it is the way of
+/// nearly all, and a future within a future for each of its steps costs more than the steps.
+enum Turn {
+    /// The connection ends.
     Over(Over),
+    /// This was no request.
+    Refused(Fault),
+    /// About this request something else was decided.
+    Other(Box<Arrival>, Manner),
+    /// The request in its place has no kept connection to go over, or this came of it.
+    GoOn(Option<Fault>),
+    /// The target has agreed to an upgrade.
+    Tunnel,
+}
+
+/// A request on its way to a target.
+struct Going {
+    exchange: Rc<Exchange>,
+    terms: Terms,
+    /// The client's side has the head of the answer.
+    answered: bool,
+    /// What followed did so in the same turn.
+    at_once: bool,
 }
 
 /// What the connection itself must know of a request.
@@ -73,6 +92,13 @@ pub(super) struct Manner {
     pub(super) version: Version,
     /// Whether the client wants to go on afterwards.
     pub(super) keep_alive: bool,
+}
+
+impl Going {
+    /// One that has just come.
+    fn new(exchange: Rc<Exchange>, terms: Terms) -> Self {
+        Self { exchange, terms, answered: false, at_once: true }
+    }
 }
 
 impl Default for Manner {
@@ -87,6 +113,10 @@ struct Http1<S> {
     connection: Rc<Connection>,
     limits: HeadLimits,
     side: Side<S>,
+    /// The request that goes the usual way. What belongs to it is beside it: it is moved to its place.
+    going: Option<Going>,
+    begun: Option<Begun>,
+    call: Option<Call>,
 }
 
 /// Serves HTTP/1 until the connection ends, or turns into a tunnel and that ends; lets go of `held`
@@ -107,7 +137,7 @@ pub(crate) fn serve<S: Transport, H>(
         target: REQUEST_LINE_MAX,
     };
     let side = Side::new(stream, Rc::clone(&connection));
-    let mut http = Http1 { worker, connection, limits, side };
+    let mut http = Http1 { worker, connection, limits, side, going: None, begun: None, call: None };
     async move {
         let over = http.run().await;
         http.end(over).await;
@@ -116,29 +146,15 @@ pub(crate) fn serve<S: Transport, H>(
 }
 
 impl<S: Transport> Http1<S> {
-    /// Says goodbye as the end asks for.
-    async fn end(&mut self, over: Over) {
-        let side = &mut self.side;
-        match over {
-            // Nothing of the client's is unread: closing says goodbye.
-            Over::Quiet if side.stream.plain().is_some() && side.is_read_up() => {}
-            Over::Quiet => goodbye(&mut side.stream).await,
-            Over::Lingering => {
-                goodbye(&mut side.stream).await;
-                linger(&mut side.stream).await;
-            }
-            // A refusal means that the connection is gone already.
-            Over::Broken => drop(side.stream.socket().set_zero_linger()),
-            Over::Dropped => {}
-        }
-    }
-
     async fn run(&mut self) -> Over {
         loop {
-            let over = match poll_fn(|cx| self.poll_request(cx)).await {
-                Came::Request(arrival, manner) => self.serve_one(arrival, manner).await,
-                Came::Refused(fault) => Some(self.refuse(fault).await),
-                Came::Over(over) => Some(over),
+            // In boxes: what is rare takes no room in the future of every connection.
+            let over = match poll_fn(|cx| self.poll_turn(cx)).await {
+                Turn::Over(over) => return over,
+                Turn::Refused(fault) => return Box::pin(self.refuse(fault)).await,
+                Turn::Other(arrival, manner) => Box::pin(self.serve_other(*arrival, manner)).await,
+                Turn::GoOn(fault) => Box::pin(self.go_on(fault)).await,
+                Turn::Tunnel => Box::pin(self.tunnel()).await,
             };
             if let Some(over) = over {
                 return over;
@@ -147,13 +163,59 @@ impl<S: Transport> Http1<S> {
         }
     }
 
-    /// Answers a head that cannot be understood, or did not come in time.
-    async fn refuse(&mut self, fault: Fault) -> Over {
-        let (exchange, reply) = handler::refuse(&self.worker, &self.connection, fault);
-        self.side.begin(Manner::default(), None, false);
-        self.side.say(&reply, &exchange).await;
-        // One that drips has had its time.
-        if fault == Fault::HeadTimeout { Over::Quiet } else { Over::Lingering }
+    /// One request after another, as long as they go the usual way: over a kept connection, and well.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
+        loop {
+            if self.going.is_none() {
+                match ready!(self.poll_request(cx)) {
+                    Came::Request(manner) => self.set_out(manner),
+                    Came::Else(turn) => return Poll::Ready(turn),
+                }
+            }
+            if let Some(turn) = ready!(self.poll_going(cx)) {
+                return Poll::Ready(turn);
+            }
+            self.side.rest();
+        }
+    }
+
+    /// Begins the way of the request in its place.
+    #[inline]
+    fn set_out(&mut self, manner: Manner) {
+        if let Some(Going { exchange, terms, .. }) = &self.going {
+            self.side.begin(manner, terms.body_max, manner.keep_alive);
+            self.begun = forward::begin(exchange, terms, &mut self.call);
+        }
+    }
+
+    /// Passes the request in its place on, and its answer back. Nothing once the connection can go on.
+    #[inline]
+    fn poll_going(&mut self, cx: &mut Context<'_>) -> Poll<Option<Turn>> {
+        let Some(going) = &mut self.going else { return Poll::Ready(None) };
+        let Going { exchange, answered, at_once, .. } = going;
+        if !*answered {
+            let Some(call) = &mut self.call else { return Poll::Ready(Some(Turn::GoOn(None))) };
+            if let Err(fault) = ready!(call.poll_answer(cx, exchange, &mut self.side)) {
+                return Poll::Ready(Some(Turn::GoOn(Some(fault))));
+            }
+            if exchange.status() == SWITCHING_PROTOCOLS {
+                return Poll::Ready(Some(Turn::Tunnel));
+            }
+            *answered = true;
+        }
+        let Poll::Ready(delivered) = self.side.poll_deliver(cx, &mut self.call, exchange) else {
+            *at_once = false;
+            return Poll::Pending;
+        };
+        let over = match delivered {
+            Ok(()) => completed(&self.side, exchange, *at_once),
+            Err(fault) => Some(broken(exchange, fault)),
+        };
+        // It ends here, and not with the goodbye to its client.
+        self.begun = None;
+        self.call = None;
+        self.going = None;
+        Poll::Ready(over.map(Turn::Over))
     }
 
     /// Waits for a whole head, or for the end of the connection.
@@ -165,11 +227,11 @@ impl<S: Transport> Http1<S> {
         while let Poll::Ready(ending) = self.connection.poll_ending(cx) {
             match ending {
                 Ending::HeadTimeout if !self.side.pending.is_empty() => {
-                    return Poll::Ready(Came::Refused(Fault::HeadTimeout));
+                    return Poll::Ready(Came::Else(Turn::Refused(Fault::HeadTimeout)));
                 }
                 Ending::HeadTimeout | Ending::SendTimeout => {
                     self.connection.listener.count_ending(ending);
-                    return Poll::Ready(Came::Over(Over::Dropped));
+                    return Poll::Ready(Came::Else(Turn::Over(Over::Dropped)));
                 }
                 // A request of which a part has come is still served.
                 Ending::Shutdown if !self.side.pending.is_empty() => {}
@@ -177,24 +239,24 @@ impl<S: Transport> Http1<S> {
             }
         }
         loop {
-            let Self { worker, connection, limits, side } = self;
+            let Self { worker, connection, limits, side, going, .. } = self;
             let (stream, pending) = (&mut side.stream, &mut side.pending);
             let read = poll_read_scratch(stream, cx, |bytes| {
-                receive(worker, connection, limits, pending, bytes)
+                receive(worker, connection, limits, pending, bytes, going)
             });
             let read = match read {
                 Poll::Ready(read) => read,
                 // Not before it has been looked whether a request has come: closing on one would
                 // reset the connection.
                 Poll::Pending if closing && self.side.pending.is_empty() => {
-                    return Poll::Ready(Came::Over(Over::Quiet));
+                    return Poll::Ready(Came::Else(Turn::Over(Over::Quiet)));
                 }
                 Poll::Pending => return Poll::Pending,
             };
             match read {
                 Ok(None) => {}
                 Ok(Some(came)) => return Poll::Ready(came),
-                Err(_gone) => return Poll::Ready(Came::Over(Over::Dropped)),
+                Err(_gone) => return Poll::Ready(Came::Else(Turn::Over(Over::Dropped))),
             }
         }
     }
@@ -205,7 +267,8 @@ impl<S: Transport> Http1<S> {
             return None;
         }
         let mut pending = std::mem::take(&mut self.side.pending);
-        let taken = take_in(&self.worker, &self.connection, &self.limits, &pending);
+        let Self { worker, connection, limits, going, .. } = self;
+        let taken = take_in(worker, connection, limits, &pending, going);
         if let Some((_, used)) = &taken {
             pending.drain(..*used);
         } else {
@@ -214,130 +277,6 @@ impl<S: Transport> Http1<S> {
         }
         self.side.pending = pending;
         taken.map(|(came, _)| came)
-    }
-
-    async fn serve_one(&mut self, arrival: Arrival, manner: Manner) -> Option<Over> {
-        let Arrival { exchange, next } = arrival;
-        let goes_on = manner.keep_alive;
-        let next = match next {
-            // In a box: no other connection should carry the room for this.
-            Next::Hold(held) => Box::pin(self.wait(held, &exchange)).await,
-            Next::Forward(terms) => Ok(Go::Forward(terms)),
-            Next::Reply(reply) => Ok(Go::Reply(reply)),
-        };
-        match next {
-            Err(fault) => {
-                self.side.begin(manner, None, goes_on);
-                self.fail(fault, exchange).await
-            }
-            Ok(Go::Reply(reply)) => {
-                self.side.begin(manner, None, goes_on);
-                self.side.skip_body(&exchange);
-                self.reply(&reply, exchange).await
-            }
-            Ok(Go::Forward(terms)) => {
-                self.side.begin(manner, terms.body_max, goes_on);
-                let mut call = None;
-                let sent = forward::forward(&exchange, &terms, &mut self.side, &mut call).await;
-                match sent {
-                    Ok(()) => self.deliver(&mut call, exchange).await,
-                    Err(fault) => self.fail(fault, exchange).await,
-                }
-            }
-        }
-    }
-
-    /// Waits until a request is let go. Its head is read again then, from a copy.
-    async fn wait(&mut self, mut held: Box<Held>, exchange: &Rc<Exchange>) -> Result<Go, Fault> {
-        let bytes = std::mem::take(&mut held.head);
-        let socket = self.side.stream.socket();
-        let gone = |_: &mut Context<'_>| {
-            if has_hung_up(socket) { Poll::Ready(()) } else { Poll::Pending }
-        };
-        let decide = |held| {
-            with_fields(|room| match head::request(&bytes, room, &self.limits) {
-                Ok(Parsed::Whole(head)) => handler::again(exchange, &head, held),
-                // It was read before.
-                Ok(Parsed::Partial) | Err(_) => {
-                    Next::Reply(reply::to_fault(Fault::Internal, exchange))
-                }
-            })
-        };
-        held::wait(held, exchange, gone, decide).await
-    }
-
-    async fn fail(&mut self, fault: Fault, exchange: Rc<Exchange>) -> Option<Over> {
-        if fault == Fault::ClientGone {
-            exchange.end(fault);
-            return Some(Over::Dropped);
-        }
-        let reply = reply::to_fault(fault, &exchange);
-        self.reply(&reply, exchange).await
-    }
-
-    /// Answers by ourselves.
-    async fn reply(&mut self, reply: &Reply, exchange: Rc<Exchange>) -> Option<Over> {
-        self.side.goes_on &=
-            !reply.apart && self.side.has_all_of_body() && !self.connection.is_stopping();
-        if !self.side.say(reply, &exchange).await {
-            return Some(Over::Dropped);
-        }
-        self.after(exchange)
-    }
-
-    /// Passes an answer on whose head has come.
-    async fn deliver(&mut self, call: &mut Option<Call>, exchange: Rc<Exchange>) -> Option<Over> {
-        if exchange.status() == SWITCHING_PROTOCOLS {
-            // In a box: no other connection should carry the room for this.
-            return Box::pin(self.tunnel(call.take()?, exchange)).await;
-        }
-        let mut at_once = true;
-        let delivered = poll_fn(|cx| {
-            let delivered = self.side.poll_deliver(cx, call, &exchange);
-            at_once &= delivered.is_ready();
-            delivered
-        });
-        match delivered.await {
-            Ok(()) => {
-                if at_once {
-                    exchange.complete_at_once();
-                } else {
-                    exchange.complete();
-                }
-                self.after(exchange)
-            }
-            Err(fault) => {
-                let first = exchange.fault().is_none();
-                exchange.end(fault);
-                if first {
-                    exchange.count_upstream_error(fault);
-                }
-                let gone = fault == Fault::ClientGone;
-                Some(if gone { Over::Dropped } else { Over::Broken })
-            }
-        }
-    }
-
-    /// The answer is with the client. Whether the connection goes on.
-    fn after(&mut self, exchange: Rc<Exchange>) -> Option<Over> {
-        drop(exchange);
-        match (self.side.goes_on, self.side.has_all_of_body()) {
-            (true, true) => None,
-            (false, true) => Some(Over::Quiet),
-            (_, false) => Some(Over::Lingering),
-        }
-    }
-
-    async fn tunnel(&mut self, call: Call, exchange: Rc<Exchange>) -> Option<Over> {
-        if !self.side.send().await {
-            exchange.end(Fault::ClientGone);
-            return Some(Over::Dropped);
-        }
-        let early = std::mem::take(&mut self.side.pending);
-        let target = tunnel::Target { stream: call.connection.stream, came: call.answer.came };
-        tunnel::run(&exchange, target, &mut self.side.stream, &early).await;
-        // Who got our Close may still be sending.
-        Some(if exchange.is_parting() { Over::Lingering } else { Over::Quiet })
     }
 }
 
@@ -348,14 +287,15 @@ fn receive(
     limits: &HeadLimits,
     pending: &mut Vec<u8>,
     bytes: &[u8],
+    place: &mut Option<Going>,
 ) -> Option<Came> {
     if bytes.is_empty() {
         // A goodbye of TLS asks for one of ours (RFC 8446 section 6.1).
-        return Some(Came::Over(Over::Quiet));
+        return Some(Came::Else(Turn::Over(Over::Quiet)));
     }
     connection.has_read();
     if pending.is_empty() {
-        let taken = take_in(worker, connection, limits, bytes);
+        let taken = take_in(worker, connection, limits, bytes, place);
         let used = taken.as_ref().map_or(0, |(_, used)| *used);
         pending.extend_from_slice(bytes.get(used..).unwrap_or_default());
         return taken.map(|(came, _)| came);
@@ -365,29 +305,71 @@ fn receive(
     if !head::may_be_whole(pending, seen, limits) {
         return None;
     }
-    let (came, used) = take_in(worker, connection, limits, pending)?;
+    let (came, used) = take_in(worker, connection, limits, pending, place)?;
     pending.drain(..used);
     Some(came)
 }
 
-/// Reads a head and lets the handler decide; with how many bytes it took. Nothing if it is not whole.
+/// Reads a head and lets the handler decide; with how many bytes it took. A request that goes to a target
+/// is put in its `place`. Nothing if the head is not whole.
 fn take_in(
     worker: &Rc<Worker>,
     connection: &Rc<Connection>,
     limits: &HeadLimits,
     bytes: &[u8],
+    place: &mut Option<Going>,
 ) -> Option<(Came, usize)> {
     with_fields(|room| match head::request(bytes, room, limits) {
         Ok(Parsed::Partial) => None,
         Ok(Parsed::Whole(head)) => {
             let manner =
                 Manner { body: head.body, version: head.version, keep_alive: head.keep_alive };
-            let mut arrival = handler::arrive(worker, connection, &head);
-            if let Next::Hold(held) = &mut arrival.next {
-                held.head = bytes.get(..head.length).unwrap_or_default().to_vec();
-            }
-            Some((Came::Request(arrival, manner), head.length))
+            let came = match handler::arrive(worker, connection, &head) {
+                Arrival { exchange, next: Next::Forward(terms) } => {
+                    *place = Some(Going::new(exchange, terms));
+                    Came::Request(manner)
+                }
+                mut other => {
+                    if let Next::Hold(held) = &mut other.next {
+                        held.head = bytes.get(..head.length).unwrap_or_default().to_vec();
+                    }
+                    Came::Else(Turn::Other(Box::new(other), manner))
+                }
+            };
+            Some((came, head.length))
         }
-        Err(fault) => Some((Came::Refused(fault), bytes.len())),
+        Err(fault) => Some((Came::Else(Turn::Refused(fault)), bytes.len())),
     })
+}
+
+/// The whole answer is with the client. Whether its connection goes on.
+#[inline]
+fn completed<S: Transport>(side: &Side<S>, exchange: &Exchange, at_once: bool) -> Option<Over> {
+    if at_once {
+        exchange.complete_at_once();
+    } else {
+        exchange.complete();
+    }
+    whether_over(side)
+}
+
+/// Whether a connection goes on behind an answer.
+#[inline]
+fn whether_over<S: Transport>(side: &Side<S>) -> Option<Over> {
+    match (side.goes_on, side.has_all_of_body()) {
+        (true, true) => None,
+        (false, true) => Some(Over::Quiet),
+        (_, false) => Some(Over::Lingering),
+    }
+}
+
+/// The answer broke off.
+#[cold]
+fn broken(exchange: &Exchange, fault: Fault) -> Over {
+    let first = exchange.fault().is_none();
+    exchange.end(fault);
+    if first {
+        exchange.count_upstream_error(fault);
+    }
+    if fault == Fault::ClientGone { Over::Dropped } else { Over::Broken }
 }
