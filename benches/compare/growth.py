@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""How the cost of a request grows: with idle client connections, routes, targets and workers.
+"""How the cost of a request grows: with idle client connections, routes by host and
+by path, targets and workers.
 
     benches/compare/growth.py --netns reno               CPU time a request, medians of the rounds
     benches/compare/growth.py --instructions             user instructions a request, by callgrind
@@ -29,6 +30,7 @@ import count  # noqa: E402
 AXES = {
     "idle client connections": (1, 100, 1000, 10000),
     "routes": (1, 10, 100, 1000),
+    "paths": (1, 10, 100, 1000),
     "targets": (1, 10, 200),
     "workers": (1, 2),
 }
@@ -59,6 +61,11 @@ def points(axes, most):
                 hosts = ["localhost", *(f"app{at}.example.com" for at in range(value))][: value - 1]
                 words["routes"] = "".join(
                     f"\n  - {{host: {host}, upstream: app}}" for host in hosts
+                )
+            elif axis == "paths":
+                # Of one host; the last one is for any path, and is the one that is asked for.
+                words["routes"] = "".join(
+                    f"\n  - {{path: /service/{at}, upstream: app}}" for at in range(value - 1)
                 )
             elif axis == "targets":
                 words["targets"] = ", ".join(
