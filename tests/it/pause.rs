@@ -12,6 +12,7 @@ use crate::harness::Proxy;
 use crate::harness::app;
 use crate::harness::app_with;
 use crate::harness::eventually;
+use crate::harness::eventually_some;
 use crate::harness::h2::DATA;
 use crate::harness::h2::END_STREAM;
 use crate::harness::h2::Frames;
@@ -90,6 +91,31 @@ fn what_is_held_goes_to_whatever_is_live_once_it_is_let_go() {
     assert_eq!(metrics.value("proxy_requests_held", &app), 0.0);
     assert_eq!(metrics.value("proxy_requests_held_total", &app), 4.0);
     assert_eq!(warm.get("/").expect(200).colour(), "green", "the connection goes on");
+}
+
+#[test]
+fn what_is_let_go_is_tried_once_and_over_the_connection_that_was_kept() {
+    let (blue, _green, proxy) = app();
+    let mut client = proxy.http();
+    client.get("/before").expect(200);
+    proxy.ctl(["pause", "app"]).expect(0);
+    client.send("GET", "/held", &[], b"");
+    wait_until_held(&proxy, 1);
+    proxy.ctl(["resume", "app", "--over", "1ms"]).expect(0);
+    client.answer().expect(200);
+    let came_on = |path: &str| {
+        let requests = blue.requests();
+        let request = requests
+            .iter()
+            .find(|request| request.head.target() == path);
+        request.unwrap().connection
+    };
+    assert_eq!(came_on("/held"), came_on("/before"));
+    let line = eventually_some("the request is logged", || {
+        let mut lines = proxy.access_log().into_iter();
+        lines.find(|line| line.contains("/held"))
+    });
+    assert!(line.contains("\"attempts\":1,"), "{line}");
 }
 
 #[test]

@@ -11,6 +11,10 @@ const BEGIN: &str = "X-Forwarded-For: ";
 /// How an element of `Forwarded` that ends one line and begins another is begun.
 const FORWARDED: &str = "\r\nForwarded: ";
 
+/// More than this is not kept of what was said about it: an idle connection owes nobody more. Enough for
+/// every name that there can be (RFC 1035 §2.3.4), which is said twice.
+const SAID_MAX: usize = 1024;
+
 /// A client connection.
 #[derive(Debug, Clone)]
 pub struct ClientFacts {
@@ -99,7 +103,7 @@ impl ClientFacts {
     /// Keeps what was written about it, from the second time on: a connection that asks once owes
     /// nobody that room.
     pub(super) fn has_said(&self, lines: &[u8]) {
-        if self.asks_again.replace(true) {
+        if lines.len() <= SAID_MAX && self.asks_again.replace(true) {
             self.said.replace(lines.into());
         }
     }
@@ -138,6 +142,22 @@ fn push_number(text: &mut String, number: u16) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_that_is_no_name_is_not_kept_and_that_of_one_request_neither() {
+        let said_twice = |length: usize| {
+            let client = ClientFacts::new([192, 0, 2, 7].into(), 443, true, false);
+            let host = vec![b'a'; length];
+            let lines =
+                [client.lines.as_bytes(), &host, client.forwarded.as_bytes(), &host].concat();
+            let mut out = Vec::new();
+            client.has_said(&lines);
+            assert!(!client.say_again(&mut out, &host));
+            client.has_said(&lines);
+            client.say_again(&mut out, &host)
+        };
+        assert_eq!([0, 1, 253, 60_000].map(said_twice), [true, true, true, false]);
+    }
 
     #[test]
     fn addresses_and_ports_are_written_as_everybody_writes_them() {

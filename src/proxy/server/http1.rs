@@ -10,6 +10,8 @@ use std::task::Context;
 use std::task::Poll;
 use std::task::ready;
 
+use tokio::task::coop::poll_proceed;
+
 use crate::http1::framing::Framing;
 use crate::http1::head;
 use crate::http1::head::HeadLimits;
@@ -220,8 +222,13 @@ impl<S: Transport> Http1<S> {
 
     /// Waits for a whole head, or for the end of the connection.
     fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<Came> {
-        if let Some(came) = self.take_pending() {
-            return Poll::Ready(came);
+        if self.side.is_unseen {
+            // A client that sends many at once must let others have their turn: to read is a turn of
+            // many of them, and who is answered by ourselves waits for nothing else.
+            ready!(poll_proceed(cx)).made_progress();
+            if let Some(came) = self.take_pending() {
+                return Poll::Ready(came);
+            }
         }
         let mut closing = false;
         while let Poll::Ready(ending) = self.connection.poll_ending(cx) {
@@ -261,11 +268,9 @@ impl<S: Transport> Http1<S> {
         }
     }
 
-    /// The request that came right behind the one before, if there is one.
+    /// The request that came right behind the one before, if it is whole.
     fn take_pending(&mut self) -> Option<Came> {
-        if !std::mem::take(&mut self.side.is_unseen) {
-            return None;
-        }
+        self.side.is_unseen = false;
         let mut pending = std::mem::take(&mut self.side.pending);
         let Self { worker, connection, limits, going, .. } = self;
         let taken = take_in(worker, connection, limits, &pending, going);
@@ -373,3 +378,6 @@ fn broken(exchange: &Exchange, fault: Fault) -> Over {
     }
     if fault == Fault::ClientGone { Over::Dropped } else { Over::Broken }
 }
+
+#[cfg(test)]
+mod tests;

@@ -71,8 +71,8 @@ impl<S: Transport> Http1<S> {
             Next::Reply(reply) => Ok(Go::Reply(reply)),
         };
         if let Ok(Go::Forward(terms)) = go {
+            self.side.begin(manner, terms.body_max, manner.keep_alive);
             self.going = Some(Going::new(exchange, terms));
-            self.set_out(manner);
             return self.go_on(None).await;
         }
         self.side.begin(manner, None, manner.keep_alive);
@@ -87,7 +87,7 @@ impl<S: Transport> Http1<S> {
     }
 
     /// Goes on with the request in its place, wherever its way leads. `fault` is what came of its call,
-    /// if there was one.
+    /// if it was begun with one.
     pub(super) async fn go_on(&mut self, fault: Option<Fault>) -> Option<Over> {
         let Going { exchange, terms, .. } = self.going.take()?;
         let (mut call, side) = (self.call.take(), &mut self.side);
@@ -161,6 +161,7 @@ impl<S: Transport> Http1<S> {
     pub(super) async fn tunnel(&mut self) -> Option<Over> {
         let Going { exchange, .. } = self.going.take()?;
         let call = self.call.take();
+        self.begun = None;
         self.run_tunnel(call, exchange).await
     }
 
