@@ -19,6 +19,12 @@ const IDLE_MAX: Duration = Duration::from_secs(15);
 /// target may be closing it this very moment, and then nobody knows what it has read.
 pub(crate) const FRESH_ENOUGH: Duration = Duration::from_millis(50);
 
+/// How many times the limit may be kept for a moment, and how long that is. Streams of HTTP/2 come and
+/// go together: with a hundred and sixty of them at once, one connection in five was closed under a
+/// hard limit of 128, only to be opened again with the next burst.
+const BURST: usize = 4;
+const MOMENT: Duration = Duration::from_secs(1);
+
 /// A connection to a target, and whether a request has been sent over it before.
 pub(crate) struct TargetConnection {
     /// Its bytes.
@@ -72,7 +78,8 @@ impl Idle {
 }
 
 impl IdleConnections {
-    /// None yet; keeps at most `per_target_max` of each target.
+    /// None yet; keeps at most `per_target_max` of each target, and up to four times as many for a
+    /// moment.
     pub(crate) fn new(per_target_max: usize) -> Self {
         Self { by_target: RefCell::default(), per_target_max: Cell::new(per_target_max) }
     }
@@ -104,7 +111,7 @@ impl IdleConnections {
     pub(crate) fn put(&self, connection: TargetConnection, now: Instant) {
         let mut by_target = self.by_target.borrow_mut();
         let idle = by_target.entry(connection.filed_under).or_default();
-        if idle.len() < self.per_target_max.get() {
+        if idle.len() < self.per_target_max.get().saturating_mul(BURST) {
             idle.push(Idle { stream: connection.stream, since: now });
         }
     }
@@ -124,11 +131,69 @@ impl IdleConnections {
         self.by_target.borrow_mut().remove(&filed_under);
     }
 
-    /// Closes what has been idle for too long, or was closed by the target.
+    /// Closes what has been idle for too long, or was closed by the target; of what is more than the
+    /// limit, all that nobody has needed for a moment.
     pub(crate) fn reap(&self, now: Instant) {
+        let max = self.per_target_max.get();
         self.by_target.borrow_mut().retain(|_, idle| {
             idle.retain(|idle| idle.stays(now));
+            // The last one is taken first, so the first ones have waited longest.
+            let over = idle.len().saturating_sub(max);
+            let waited = |idle: &&Idle| now.duration_since(idle.since) >= MOMENT;
+            let unneeded = idle.iter().take(over).take_while(waited).count();
+            drop(idle.drain(..unneeded));
             !idle.is_empty()
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    /// The number that all of them are filed under.
+    const TARGET: u64 = 7;
+
+    /// Keeps so many connections at `now`; what is at their other ends.
+    async fn keep(kept: &IdleConnections, count: usize, now: Instant) -> Vec<TcpStream> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut others = Vec::new();
+        for _ in 0..count {
+            let stream = TcpStream::connect(listener.local_addr().unwrap())
+                .await
+                .unwrap();
+            others.push(listener.accept().await.unwrap().0);
+            let stream = Stream::Tcp(stream);
+            kept.put(TargetConnection { stream, used: true, filed_under: TARGET }, now);
+        }
+        others
+    }
+
+    fn count(kept: &IdleConnections) -> usize {
+        kept.by_target.borrow().get(&TARGET).map_or(0, Vec::len)
+    }
+
+    #[tokio::test]
+    async fn what_a_burst_has_opened_is_kept_for_a_moment_and_then_closed_down_to_the_limit() {
+        let (kept, now) = (IdleConnections::new(2), Instant::now());
+        let _others = keep(&kept, 10, now).await;
+        assert_eq!(count(&kept), 2 * BURST);
+        kept.reap(now + MOMENT / 2);
+        assert_eq!(count(&kept), 2 * BURST, "the next burst may need them");
+        let used = kept.take(TARGET, now, None).unwrap();
+        kept.put(used, now + MOMENT / 2);
+        kept.reap(now + MOMENT);
+        assert_eq!(count(&kept), 2);
+        assert_eq!(kept.take(TARGET, now, Some(Duration::ZERO)).map(|_| ()), Some(()));
+    }
+
+    #[tokio::test]
+    async fn a_limit_of_none_keeps_none() {
+        let kept = IdleConnections::new(0);
+        let _others = keep(&kept, 1, Instant::now()).await;
+        assert_eq!(count(&kept), 0);
     }
 }
