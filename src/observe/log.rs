@@ -15,7 +15,7 @@ const VARIABLES: [&str; 2] = ["PROXYD_LOG", "RUST_LOG"];
 /// The environment asks for a filter that cannot be understood.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{variable}: \"{value}\" is not a log filter: {why}\n  hint: a level (error, warn, info, debug, trace, off), or levels by room: info,proxyd::control=debug"
+    "{variable}: \"{value}\" is not a log filter: {why}\n  hint: a level (error, warn, info, debug, off), or levels by room: info,proxyd::control=debug"
 )]
 pub struct BadFilter {
     variable: &'static str,
