@@ -14,5 +14,6 @@ mod gather;
 mod hpack;
 mod metered;
 mod request_body;
+mod seats;
 mod side;
 mod stream;

@@ -32,13 +32,25 @@ use crate::proxy::server::ahead::Ahead;
 use crate::proxy::server::ahead::Upload;
 use crate::proxy::server::held;
 use crate::proxy::server::held::Go;
+use crate::proxy::server::seats::Seats;
 use crate::proxy::worker::Worker;
+
+thread_local! {
+    static SEATS: Seats<Job> = const { Seats::new() };
+}
 
 /// A stream whose answer has not begun.
 struct Stream {
     exchange: Rc<Exchange>,
     respond: SendResponse<Bytes>,
     upload: Option<Upload>,
+}
+
+/// A stream that a target is to answer.
+struct Job {
+    stream: Stream,
+    terms: Terms,
+    source: RecvStream,
 }
 
 /// Takes a request in, and sees to it that it is answered. All that is known of it at once is worked
@@ -63,7 +75,7 @@ pub(super) fn begin(
         }
         Next::Forward(terms) => {
             let stream = Stream { exchange, respond, upload };
-            drop(spawn_local(answer(stream, terms, request.into_body())));
+            Seats::take(&SEATS, Job { stream, terms, source: request.into_body() }, answer);
         }
         Next::Hold(held) => {
             let stream = Stream { exchange, respond, upload };
@@ -116,7 +128,9 @@ async fn wait(held: Box<Held>, mut stream: Stream, request: Request<RecvStream>)
     let waiting =
         held::wait(held, &stream.exchange, |cx| respond.poll_reset(cx).map(|_reset| ()), decide);
     let reply = match waiting.await {
-        Ok(Go::Forward(terms)) => return answer(stream, terms, request.into_body()).await,
+        Ok(Go::Forward(terms)) => {
+            return answer(Job { stream, terms, source: request.into_body() }).await;
+        }
         Ok(Go::Reply(reply)) => reply,
         Err(Fault::ClientGone) => return,
         Err(fault) => reply::to_fault(fault, &stream.exchange),
@@ -128,8 +142,8 @@ async fn wait(held: Box<Held>, mut stream: Stream, request: Request<RecvStream>)
 }
 
 /// Answers one request by what a target answers.
-async fn answer(stream: Stream, terms: Terms, source: RecvStream) {
-    let Stream { exchange, respond, upload } = stream;
+async fn answer(job: Job) {
+    let Job { stream: Stream { exchange, respond, upload }, terms, source } = job;
     let respond = RefCell::new(respond);
     let mut side = StreamSide::new(&respond, source, &terms, upload);
     let mut call = None;
