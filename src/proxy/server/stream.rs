@@ -151,8 +151,12 @@ async fn answer(job: Job) {
         let mut forwarding = pin!(forward::forward(&exchange, &terms, &mut side, &mut call));
         poll_fn(|cx| match forwarding.as_mut().poll(cx) {
             Poll::Ready(answered) => Poll::Ready(Some(answered)),
-            // A client that resets its stream has gone.
-            Poll::Pending => respond.borrow_mut().poll_reset(cx).map(|_reset| None),
+            // A client that resets its stream has gone. Until a tick has found the request waiting,
+            // nobody looks: `h2` would wake this task once more for each answer.
+            Poll::Pending if exchange.is_slow() => {
+                respond.borrow_mut().poll_reset(cx).map(|_reset| None)
+            }
+            Poll::Pending => Poll::Pending,
         })
         .await
     };
