@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http::HeaderName;
 use http::HeaderValue;
 
@@ -27,8 +28,11 @@ struct Remembered {
     others: u8,
 }
 
+/// What a worker remembers.
+pub(super) struct Fields([Option<Remembered>; PLACES]);
+
 thread_local! {
-    static FIELDS: RefCell<[Option<Remembered>; PLACES]> = const { RefCell::new([const { None }; PLACES]) };
+    static FIELDS: RefCell<Fields> = const { RefCell::new(Fields([const { None }; PLACES])) };
 }
 
 impl Remembered {
@@ -52,39 +56,67 @@ fn value(said: &[u8]) -> Option<HeaderValue> {
     HeaderValue::from_maybe_shared(Bytes::copy_from_slice(said)).ok()
 }
 
-/// The field that these bytes are, if they are one.
-pub(super) fn field(name: &[u8], said: &[u8]) -> Option<(HeaderName, HeaderValue)> {
-    let (first, middle, last) = (name.first()?, name.get(name.len() / 2)?, name.last()?);
-    if name.len() > LENGTH_MAX {
-        return Some((HeaderName::from_bytes(name).ok()?, value(said)?));
+/// Does something with the fields that this worker remembers.
+pub(super) fn with<R>(work: impl FnOnce(&mut Fields) -> R) -> R {
+    FIELDS.with_borrow_mut(work)
+}
+
+impl Fields {
+    /// Adds the field that these bytes are to `headers`, if they are one.
+    #[inline]
+    pub(super) fn add(&mut self, headers: &mut HeaderMap, name: &[u8], said: &[u8]) {
+        if let Some(place) = place(name)
+            && let Some(Some(known)) = self.0.get_mut(place)
+            && *known.said == *name
+        {
+            if let Some(value) = known.value(said) {
+                headers.append(known.name.clone(), value);
+            }
+            return;
+        }
+        self.add_other(headers, name, said);
     }
+
+    /// Adds a field whose name is not remembered; now it is.
+    #[cold]
+    fn add_other(&mut self, headers: &mut HeaderMap, name: &[u8], said: &[u8]) {
+        let (Ok(made), Some(value)) = (HeaderName::from_bytes(name), value(said)) else { return };
+        if let Some(place) = place(name)
+            && let Some(remembered) = self.0.get_mut(place)
+        {
+            let kept = said.len() <= VALUE_MAX;
+            *remembered = Some(Remembered {
+                said: Box::from(name),
+                name: made.clone(),
+                value: if kept { value.clone() } else { HeaderValue::from_static("") },
+                others: 0,
+            });
+        }
+        headers.append(made, value);
+    }
+}
+
+/// Where a name is remembered, if it is one that may be.
+#[inline]
+fn place(name: &[u8]) -> Option<usize> {
+    let (first, middle, last) = (name.first()?, name.get(name.len() / 2)?, name.last()?);
     let place = name.len()
         + usize::from(first.wrapping_mul(13))
         + usize::from(middle.wrapping_mul(31))
         + usize::from(last.wrapping_mul(15));
-    FIELDS.with_borrow_mut(|fields| {
-        let remembered = fields.get_mut(place % PLACES)?;
-        if let Some(known) = remembered
-            && *known.said == *name
-        {
-            return Some((known.name.clone(), known.value(said)?));
-        }
-        let (made, value) = (HeaderName::from_bytes(name).ok()?, value(said)?);
-        let value_kept =
-            if said.len() <= VALUE_MAX { value.clone() } else { HeaderValue::from_static("") };
-        *remembered = Some(Remembered {
-            said: Box::from(name),
-            name: made.clone(),
-            value: value_kept,
-            others: 0,
-        });
-        Some((made, value))
-    })
+    (name.len() <= LENGTH_MAX).then_some(place % PLACES)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn field(name: &[u8], said: &[u8]) -> Option<(HeaderName, HeaderValue)> {
+        let mut headers = HeaderMap::new();
+        with(|fields| fields.add(&mut headers, name, said));
+        let field = headers.iter().next();
+        field.map(|(name, value)| (name.clone(), value.clone()))
+    }
 
     fn made(name: &str, value: &[u8]) -> (HeaderName, HeaderValue) {
         let name = HeaderName::from_bytes(name.as_bytes()).unwrap();

@@ -16,7 +16,7 @@ use http::header::DATE;
 use crate::http1::head::ResponseHead;
 use crate::http1::rewrite::response_fields;
 use crate::model::extras::Extras;
-use crate::proxy::body::fields::field;
+use crate::proxy::body::fields;
 use crate::proxy::exchange::Asked;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::reply::Reply;
@@ -51,11 +51,11 @@ fn head(status: u16, headers: HeaderMap) -> Response<()> {
 /// An interim answer of a target.
 pub(super) fn interim(said: &ResponseHead<'_, '_>) -> Response<()> {
     let mut headers = HeaderMap::with_capacity(said.fields.len());
-    for (name, value) in response_fields(said.status, said.nominates, said.pairs()) {
-        if let Some((name, value)) = field(name, value) {
-            headers.append(name, value);
+    fields::with(|fields| {
+        for (name, value) in response_fields(said.status, said.nominates, said.pairs()) {
+            fields.add(&mut headers, name, value);
         }
-    }
+    });
     head(said.status, headers)
 }
 
@@ -68,11 +68,12 @@ pub(super) fn final_one(said: &ResponseHead<'_, '_>, exchange: &Exchange) -> Res
     let added = extras.into_iter().flat_map(Extras::added);
     let added = added.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
     let mut is_dated = false;
-    for (name, value) in passing.chain(added) {
-        let Some((name, value)) = field(name, value) else { continue };
-        is_dated = is_dated || name == DATE;
-        headers.append(name, value);
-    }
+    fields::with(|fields| {
+        for (name, value) in passing.chain(added) {
+            is_dated |= name.eq_ignore_ascii_case(b"date");
+            fields.add(&mut headers, name, value);
+        }
+    });
     if !is_dated {
         headers.append(DATE, date(exchange.worker.clock.second()));
     }

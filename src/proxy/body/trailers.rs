@@ -26,6 +26,9 @@ pub(super) fn to_lines(map: Option<&HeaderMap>) -> Option<Vec<u8>> {
 
 /// The fields of clean lines; `None` where there are none.
 pub(super) fn from_lines(lines: &[u8]) -> Option<HeaderMap> {
+    if lines.is_empty() {
+        return None;
+    }
     let mut map = HeaderMap::new();
     for line in lines.split(|byte| *byte == b'\n') {
         let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
