@@ -94,7 +94,7 @@ impl<S: Transport> Http<S> {
     }
 
     /// Serves requests, each in a task of its own, until there is no connection any more.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+    fn poll(&mut self, cx: &mut Context<'_>, conduct: &Conduct) -> Poll<Result<(), h2::Error>> {
         if let State::Greeting(greeting) = &mut self.state {
             let mut open = ready!(Pin::new(greeting).poll(cx))?;
             if self.leaves {
@@ -106,7 +106,13 @@ impl<S: Transport> Http<S> {
             && let Some(accepted) = ready!(open.poll_accept(cx))
         {
             let (request, respond) = accepted?;
+            let stream = u32::from(respond.stream_id());
             stream::begin(&self.worker, &self.connection, &self.ahead, request, respond);
+            // `h2` looks at everything before it gives out a request: it waits for more already, and
+            // there is none that it could give out.
+            if stream == conduct.last() {
+                return Poll::Pending;
+            }
         }
         Poll::Ready(Ok(()))
     }
@@ -173,7 +179,7 @@ async fn run<S: Transport>(
                 Ending::Shutdown => http.leave(),
             }
         }
-        let served = http.poll(cx);
+        let served = http.poll(cx, conduct);
         turns.end(cx);
         match (served, conduct.broken()) {
             (Poll::Ready(served), _) => Poll::Ready(Ended::Served(served)),

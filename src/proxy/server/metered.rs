@@ -44,6 +44,12 @@ pub(super) struct Conduct {
 }
 
 impl Conduct {
+    /// The last stream that the client began, by what has been read.
+    #[inline]
+    pub(super) fn last(&self) -> u32 {
+        self.last.get()
+    }
+
     /// Why the connection must end, and the last stream that the client began, once the last word can
     /// be said.
     pub(super) fn broken(&self) -> Option<(Broken, u32)> {
@@ -66,7 +72,6 @@ impl<S> Metered<S> {
 
     fn breaks(&self, broken: Broken) {
         self.conduct.broken.set(Some(broken));
-        self.conduct.last.set(self.frames.last());
     }
 
     /// Whether nothing may be written any more, of which `bytes` would be the first.
@@ -129,6 +134,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
             .frames
             .take(buffer.filled().get(before..).unwrap_or_default());
         self.ahead.comes(seen.cost);
+        self.conduct.last.set(self.frames.last());
         let Some((at, broken)) = seen.broken else { return Poll::Ready(Ok(())) };
         self.breaks(broken);
         buffer.set_filled(before + at);
