@@ -41,27 +41,30 @@ fn date(second: u64) -> HeaderValue {
     })
 }
 
-fn head(status: u16, headers: HeaderMap) -> Response<()> {
+/// A head of which `fields` are expected, before they are put into it.
+fn head(status: u16, fields: usize) -> Response<()> {
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-    *response.headers_mut() = headers;
+    response.headers_mut().reserve(fields);
     response
 }
 
 /// An interim answer of a target.
 pub(super) fn interim(said: &ResponseHead<'_, '_>) -> Response<()> {
-    let mut headers = HeaderMap::with_capacity(said.fields.len());
+    let mut response = head(said.status, said.fields.len());
+    let headers = response.headers_mut();
     fields::with(|fields| {
         for (name, value) in response_fields(said.status, said.nominates, said.pairs()) {
-            fields.add(&mut headers, name, value);
+            fields.add(headers, name, value);
         }
     });
-    head(said.status, headers)
+    response
 }
 
 /// The final answer of a target. Who forwards one without a date adds it (RFC 9110 §6.6.1).
 pub(super) fn final_one(said: &ResponseHead<'_, '_>, exchange: &Exchange) -> Response<()> {
-    let mut headers = HeaderMap::with_capacity(said.fields.len() + 1);
+    let mut response = head(said.status, said.fields.len() + 1);
+    let headers = response.headers_mut();
     let extras = exchange.extras();
     let passing = response_fields(said.status, said.nominates, said.pairs())
         .filter(|(name, _)| !extras.is_some_and(|extras| extras.drops(name)));
@@ -71,18 +74,19 @@ pub(super) fn final_one(said: &ResponseHead<'_, '_>, exchange: &Exchange) -> Res
     fields::with(|fields| {
         for (name, value) in passing.chain(added) {
             is_dated |= name.eq_ignore_ascii_case(b"date");
-            fields.add(&mut headers, name, value);
+            fields.add(headers, name, value);
         }
     });
     if !is_dated {
         headers.append(DATE, date(exchange.worker.clock.second()));
     }
-    head(said.status, headers)
+    response
 }
 
 /// One of the proxy's own answers, and what it has to say.
 pub(crate) fn own(reply: Reply, exchange: &Exchange) -> (Response<()>, Bytes) {
-    let mut headers = HeaderMap::with_capacity(reply.fields.len() + 3);
+    let mut response = head(reply.status.as_u16(), reply.fields.len() + 3);
+    let headers = response.headers_mut();
     for (name, value) in reply.fields {
         let name = HeaderName::from_bytes(name.as_bytes());
         let value = HeaderValue::from_maybe_shared(Bytes::from(value));
@@ -91,13 +95,13 @@ pub(crate) fn own(reply: Reply, exchange: &Exchange) -> (Response<()>, Bytes) {
         }
     }
     if let Some(extras) = exchange.extras() {
-        adorn(&mut headers, extras);
+        adorn(headers, extras);
     }
     headers.insert(CONTENT_LENGTH, HeaderValue::from(reply.text.len()));
     headers.insert(DATE, date(exchange.worker.clock.second()));
     let to_head = exchange.asked().is_some_and(Asked::is_head);
     let text = if to_head { Bytes::new() } else { Bytes::from(reply.text) };
-    (head(reply.status.as_u16(), headers), text)
+    (response, text)
 }
 
 /// Adds to one of the proxy's own answers, and leaves out of it, what is ordered.
