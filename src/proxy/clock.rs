@@ -65,6 +65,7 @@ impl Clock {
     }
 
     /// As [`watch`](Self::watch), of what is made already.
+    #[inline]
     pub(crate) fn watch_also(self: &Rc<Self>, watched: Weak<dyn Watched>) -> Watch {
         let key = self.wheel.borrow_mut().insert(watched);
         Watch { clock: Rc::clone(self), key }
