@@ -4,6 +4,7 @@ pub mod certs;
 pub mod dial;
 mod direct;
 pub mod handshake;
+pub mod incoming;
 pub mod limits;
 pub mod listen;
 mod pem;

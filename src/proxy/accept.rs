@@ -6,13 +6,13 @@ use std::future::Future;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::net::TcpStream as Socket;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
@@ -21,6 +21,7 @@ use tokio::time::sleep;
 use tokio::time::timeout;
 
 use crate::net::handshake;
+use crate::net::incoming::Incoming;
 use crate::net::limits;
 use crate::net::listen::Listener;
 use crate::net::stream::plain::PlainStream;
@@ -143,11 +144,11 @@ impl ListenerContext {
 pub(crate) async fn accept(
     worker: Rc<Worker>,
     context: Rc<ListenerContext>,
-    socket: TcpListener,
+    mut incoming: Incoming,
     mut stop: oneshot::Receiver<()>,
 ) {
     let mut trouble = Trouble::default();
-    while let Some(accepted) = next(&socket, &mut stop).await {
+    while let Some(accepted) = next(&mut incoming, &mut stop).await {
         match accepted {
             Ok((stream, _)) if limits::is_reserved(&stream) => {
                 trouble.begin(&context, &limits::out_of_files());
@@ -167,22 +168,20 @@ pub(crate) async fn accept(
             }
         }
     }
-    empty(&worker, &context, socket);
+    empty(&worker, &context, incoming);
 }
 
 /// The next connection, unless accepting is to stop.
-///
-/// By the listener's own poll: its future would enter a list of waiters each time.
 async fn next(
-    socket: &TcpListener,
+    incoming: &mut Incoming,
     stop: &mut oneshot::Receiver<()>,
-) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+) -> Option<io::Result<(Socket, SocketAddr)>> {
     poll_fn(|cx| {
         // Before, and not only where nobody waits: under a flood somebody always does.
         if !matches!(stop.try_recv(), Err(TryRecvError::Empty)) {
             return Poll::Ready(None);
         }
-        match socket.poll_accept(cx) {
+        match incoming.poll_accept(cx) {
             Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
             Poll::Pending => Pin::new(&mut *stop).poll(cx).map(|_stopped| None),
         }
@@ -191,19 +190,16 @@ async fn next(
 }
 
 /// Connections that the kernel completed before the socket closes would be reset: serve them.
-fn empty(worker: &Rc<Worker>, context: &Rc<ListenerContext>, socket: TcpListener) {
-    let Ok(socket) = socket.into_std() else { return };
+fn empty(worker: &Rc<Worker>, context: &Rc<ListenerContext>, incoming: Incoming) {
+    let Ok(listener) = incoming.into_listener() else { return };
     loop {
-        let (stream, peer) = match socket.accept() {
+        let (stream, peer) = match listener.accept() {
             Ok(accepted) => accepted,
             // One of those that waited has gone; the others are still there (accept(2)).
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
             Err(_empty) => return,
         };
-        let stream = stream
-            .set_nonblocking(true)
-            .and_then(|()| TcpStream::from_std(stream));
-        if let Ok(stream) = stream {
+        if stream.set_nonblocking(true).is_ok() {
             take(worker, context, stream, peer);
         }
     }
@@ -246,7 +242,7 @@ impl Trouble {
 fn turn_away(
     worker: &Worker,
     context: &ListenerContext,
-    stream: TcpStream,
+    stream: Socket,
     outcome: ConnectionOutcome,
 ) {
     context.meters.turned_away(outcome);
@@ -256,7 +252,7 @@ fn turn_away(
     }
 }
 
-fn take(worker: &Rc<Worker>, context: &Rc<ListenerContext>, stream: TcpStream, peer: SocketAddr) {
+fn take(worker: &Rc<Worker>, context: &Rc<ListenerContext>, stream: Socket, peer: SocketAddr) {
     let seen = worker.view.load();
     let settings = &seen.snapshot.settings;
     let address = peer.ip().to_canonical();
@@ -267,6 +263,9 @@ fn take(worker: &Rc<Worker>, context: &Rc<ListenerContext>, stream: TcpStream, p
     let tls = context.tls();
     let (port, trusted) = (context.address().port(), &settings.trusted_proxies);
     let client = Client::new(address, port, tls.is_some(), trusted);
+    let Ok(stream) = TcpStream::from_std(stream) else {
+        return context.meters.turned_away(ConnectionOutcome::Failed);
+    };
     let connected = context.meters.accepted();
     let (worker, context) = (Rc::clone(worker), Rc::clone(context));
     let held = (Open::count(&worker), connected, admitted);

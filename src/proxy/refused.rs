@@ -9,7 +9,6 @@ use std::net::Shutdown;
 use std::net::TcpStream as Socket;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::net::limits;
@@ -33,10 +32,8 @@ struct Kept {
 }
 
 impl Refused {
-    /// Tells a client that the proxy is full.
-    pub(crate) fn add(&self, stream: TcpStream, now: Instant) {
-        // The runtime shall not watch it. It stays non-blocking.
-        let Ok(mut socket) = stream.into_std() else { return };
+    /// Tells a client that the proxy is full, over a socket that does not block.
+    pub(crate) fn add(&self, mut socket: Socket, now: Instant) {
         let told = socket.write_all(reply::FULL.as_bytes());
         let told = told.and_then(|()| socket.shutdown(Shutdown::Write));
         if told.is_err() || limits::is_reserved(&socket) {
@@ -74,6 +71,7 @@ mod tests {
     use tokio::io::AsyncReadExt;
     use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
+    use tokio::net::TcpStream;
 
     use super::*;
 
@@ -81,7 +79,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
-        refused.add(accepted.unwrap().0, now);
+        refused.add(accepted.unwrap().0.into_std().unwrap(), now);
         client.unwrap()
     }
 

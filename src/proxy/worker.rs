@@ -11,7 +11,6 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::runtime::LocalOptions;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
@@ -23,6 +22,7 @@ use tokio::time::timeout;
 use crate::model::snapshot::Snapshot;
 use crate::model::upstream::Upstream;
 use crate::net::handshake::Turns;
+use crate::net::incoming::Incoming;
 use crate::net::listen::Listener;
 use crate::observe::access::AccessWriter;
 use crate::observe::access::Fixed;
@@ -233,9 +233,7 @@ fn follow(
             known.context.update(listener, https);
             continue;
         }
-        let socket = listener
-            .accept_socket(worker.index)
-            .and_then(TcpListener::from_std);
+        let socket = listener.accept_socket(worker.index).and_then(Incoming::new);
         let socket = match socket {
             Ok(socket) => socket,
             Err(error) => {
