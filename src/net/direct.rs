@@ -6,6 +6,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
 use std::task::Context;
 use std::task::Poll;
 use std::task::ready;
@@ -24,10 +25,23 @@ use tokio::task::coop::poll_proceed;
 /// How much is offered at once to a socket that is believed to be full.
 pub const LITTLE: usize = 1024;
 
-/// A socket of the runtime's.
-pub(in crate::net) trait Socket: AsFd {
-    /// Does `io` unless the runtime knows that it would block.
-    fn try_io<R>(&self, on: Interest, io: impl FnOnce() -> io::Result<R>) -> io::Result<R>;
+/// A socket that can be waited for.
+pub trait Socket {
+    /// Does `io` on its descriptor unless it is known that it would block.
+    ///
+    /// # Errors
+    /// Those of `io`; `WouldBlock`.
+    fn try_io<R>(
+        &self,
+        on: Interest,
+        io: impl FnOnce(BorrowedFd<'_>) -> io::Result<R>,
+    ) -> io::Result<R>;
+
+    /// Does `io` on its descriptor, whatever is known of it.
+    ///
+    /// # Errors
+    /// Those of `io`.
+    fn with<R>(&self, io: impl FnOnce(BorrowedFd<'_>) -> io::Result<R>) -> io::Result<R>;
 
     /// Ready once there may be something to read.
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
@@ -40,8 +54,16 @@ macro_rules! socket {
     ($stream:ident) => {
         impl Socket for $stream {
             #[inline(always)]
-            fn try_io<R>(&self, on: Interest, io: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
-                self.try_io(on, io)
+            fn try_io<R>(
+                &self,
+                on: Interest,
+                io: impl FnOnce(BorrowedFd<'_>) -> io::Result<R>,
+            ) -> io::Result<R> {
+                self.try_io(on, || io(self.as_fd()))
+            }
+
+            fn with<R>(&self, io: impl FnOnce(BorrowedFd<'_>) -> io::Result<R>) -> io::Result<R> {
+                io(self.as_fd())
             }
 
             fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -70,7 +92,7 @@ pub(in crate::net) fn poll_read(
     loop {
         let room = buffer.initialize_unfilled();
         let most = room.len();
-        let read = attempt(socket, Interest::READABLE, most, || {
+        let read = attempt(socket, Interest::READABLE, most, |socket| {
             recv(socket, room, RecvFlags::empty()).map(|(_, count)| count)
         });
         match read {
@@ -123,12 +145,15 @@ pub(in crate::net) fn insist(socket: &impl Socket, bytes: &[u8]) -> usize {
     }
     // Without the mark the next offer would be added to this one's segment, room or not.
     let flags = SendFlags::NOSIGNAL | SendFlags::EOR;
-    send(socket, little, flags).unwrap_or(0)
+    let took = socket.with(|socket| Ok(send(socket, little, flags)?));
+    took.unwrap_or(0)
 }
 
 #[inline]
 fn attempt_write(socket: &impl Socket, bytes: &[u8]) -> Result<usize, Option<io::Error>> {
-    attempt(socket, Interest::WRITABLE, bytes.len(), || send(socket, bytes, SendFlags::NOSIGNAL))
+    attempt(socket, Interest::WRITABLE, bytes.len(), |socket| {
+        send(socket, bytes, SendFlags::NOSIGNAL)
+    })
 }
 
 /// Tries to move up to `most` bytes; no error says that it would block.
@@ -140,10 +165,10 @@ fn attempt(
     socket: &impl Socket,
     on: Interest,
     most: usize,
-    io: impl FnOnce() -> Result<usize, Errno>,
+    io: impl FnOnce(BorrowedFd<'_>) -> Result<usize, Errno>,
 ) -> Result<usize, Option<io::Error>> {
     let mut moved = Err(None);
-    let _noted: io::Result<()> = socket.try_io(on, || match io() {
+    let _noted: io::Result<()> = socket.try_io(on, |socket| match io(socket) {
         Ok(count) => {
             moved = Ok(count);
             if 0 < count && count < most { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }

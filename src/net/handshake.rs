@@ -15,8 +15,9 @@ use rustls::unbuffered::EncodeTlsData;
 use rustls::unbuffered::UnbufferedStatus;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 
+use crate::net::direct;
+use crate::net::socket::ClientSocket;
 use crate::net::stream::tls::TlsStream;
 use crate::net::tls::take_name_asked_for;
 pub use crate::net::turns::Turns;
@@ -59,14 +60,14 @@ const ANSWER_TO_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
 ///   client was sent the alert.
 /// * [`io::ErrorKind::UnexpectedEof`], and whatever the socket fails with: the client has gone.
 pub async fn accept(
-    stream: TcpStream,
+    socket: ClientSocket,
     config: Arc<ServerConfig>,
     turns: &Turns,
 ) -> io::Result<TlsStream> {
     let connection = UnbufferedServerConnection::new(config).map_err(invalid)?;
     // In a box of its own: it is big, and gone once the connection is idle.
     let mut handshake = Box::new(Handshake {
-        socket: stream,
+        socket,
         connection,
         received: Vec::new(),
         fed: 0,
@@ -79,7 +80,7 @@ pub async fn accept(
 }
 
 struct Handshake {
-    socket: TcpStream,
+    socket: ClientSocket,
     connection: UnbufferedServerConnection,
     received: Vec<u8>,
     /// How much of `received` the library may see: whole records, and none behind the handshake.
@@ -235,7 +236,7 @@ impl Handshake {
 
     /// Sends what the socket takes at once.
     fn send_now(&mut self) {
-        if let Ok(sent) = self.socket.try_write(&self.unsent) {
+        if let Ok(sent) = direct::write_now(&self.socket, &self.unsent) {
             self.unsent.drain(..sent);
         }
     }

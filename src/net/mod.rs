@@ -9,6 +9,7 @@ pub mod limits;
 pub mod listen;
 mod pem;
 pub mod pipe;
+pub mod socket;
 mod sockets;
 pub mod stream;
 #[cfg(test)]

@@ -14,8 +14,8 @@ use rustix::pipe::fcntl_setpipe_size;
 use rustix::pipe::pipe_with;
 use rustix::pipe::splice;
 use tokio::io::Interest;
-use tokio::net::TcpStream;
 
+pub use crate::net::direct::Socket;
 use crate::net::limits;
 
 /// What a pipe may hold. The kernel's limit for a user who is not root, in all, is 64 MiB by default
@@ -67,15 +67,16 @@ impl Pipe {
     pub fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
-        from: &TcpStream,
+        from: &impl Socket,
         most: u64,
     ) -> Poll<io::Result<u64>> {
         let Some((_, write)) = &self.ends else { return Poll::Ready(Ok(0)) };
         let most = usize::try_from(most).unwrap_or(SIZE).min(SIZE);
         loop {
             ready!(from.poll_read_ready(cx))?;
-            let moved = from
-                .try_io(Interest::READABLE, || Ok(splice(from, None, write, None, most, flags())?));
+            let moved = from.try_io(Interest::READABLE, |from| {
+                Ok(splice(from, None, write, None, most, flags())?)
+            });
             match moved {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
@@ -105,11 +106,11 @@ impl Pipe {
     /// # Errors
     ///
     /// The socket's.
-    pub fn poll_drain(&mut self, cx: &mut Context<'_>, to: &TcpStream) -> Poll<io::Result<()>> {
+    pub fn poll_drain(&mut self, cx: &mut Context<'_>, to: &impl Socket) -> Poll<io::Result<()>> {
         let Some((read, _)) = &self.ends else { return Poll::Ready(Ok(())) };
         loop {
             ready!(to.poll_write_ready(cx))?;
-            let moved = to.try_io(Interest::WRITABLE, || {
+            let moved = to.try_io(Interest::WRITABLE, |to| {
                 Ok(splice(read, None, to, None, self.holds, flags())?)
             });
             match moved {
@@ -159,6 +160,7 @@ mod tests {
     use tokio::io::AsyncReadExt;
     use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
+    use tokio::net::TcpStream;
 
     async fn pair() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

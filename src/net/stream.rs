@@ -10,18 +10,14 @@ pub(crate) mod testing;
 mod tests;
 pub mod tls;
 
-use std::future::Future;
-use std::pin::pin;
 use std::task::Context;
 use std::task::Poll;
-use std::task::Waker;
 
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
 
 pub use crate::net::direct::LITTLE;
+use crate::net::socket::ClientSocket;
 
 /// What a client did while nothing was read from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,24 +29,24 @@ pub enum Hangup {
 }
 
 /// Whether the other side has ended its stream, or all of it, as far as the runtime has heard: also
-/// where something that it sent before is unread. Makes no system call.
+/// where something that it sent before is unread. Once the runtime watches the socket it makes no
+/// system call.
 #[must_use]
-pub fn has_hung_up(socket: &TcpStream) -> bool {
-    let mut cx = Context::from_waker(Waker::noop());
-    let ready = pin!(socket.ready(Interest::READABLE)).poll(&mut cx);
-    matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed())
+pub fn has_hung_up(socket: &ClientSocket) -> bool {
+    socket.has_hung_up()
 }
 
 /// A client's byte stream, plaintext or TLS.
 pub trait Transport: AsyncRead + AsyncWrite + Unpin {
     /// The TCP socket underneath.
-    fn socket(&self) -> &TcpStream;
+    fn socket(&self) -> &ClientSocket;
 
     /// The socket, where bytes pass as they are: splice(2) may be used on it. `None` for TLS.
-    fn plain(&self) -> Option<&TcpStream>;
+    fn plain(&self) -> Option<&ClientSocket>;
 
     /// Ready once the client has gone or has sent something, which is kept for the next read.
-    /// Makes no system call as long as nothing happened. Pending keeps the waker.
+    /// Makes no system call as long as nothing happened, save the one that has the socket watched.
+    /// Pending keeps the waker.
     fn poll_hangup(&mut self, cx: &mut Context<'_>) -> Poll<Hangup>;
 
     /// Bytes that were written and that the socket has not taken yet. Where a flush stays Pending

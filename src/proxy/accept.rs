@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::time::Instant;
@@ -24,6 +23,7 @@ use crate::net::handshake;
 use crate::net::incoming::Incoming;
 use crate::net::limits;
 use crate::net::listen::Listener;
+use crate::net::socket::ClientSocket;
 use crate::net::stream::plain::PlainStream;
 use crate::net::stream::tls::TlsStream;
 use crate::net::tls::Tls;
@@ -263,15 +263,13 @@ fn take(worker: &Rc<Worker>, context: &Rc<ListenerContext>, stream: Socket, peer
     let tls = context.tls();
     let (port, trusted) = (context.address().port(), &settings.trusted_proxies);
     let client = Client::new(address, port, tls.is_some(), trusted);
-    let Ok(stream) = TcpStream::from_std(stream) else {
-        return context.meters.turned_away(ConnectionOutcome::Failed);
-    };
+    let socket = ClientSocket::new(stream);
     let connected = context.meters.accepted();
     let (worker, context) = (Rc::clone(worker), Rc::clone(context));
     let held = (Open::count(&worker), connected, admitted);
     let Some(tls) = tls else {
         let connection = Connection::open(&worker, context, client, None, false);
-        let stream = PlainStream::new(stream);
+        let stream = PlainStream::new(socket);
         let served = server::http1::serve(worker, connection, stream, &settings.limits, held);
         // In a box: the runtime would move it, which is large, from place to place, and again at its end.
         drop(tokio::task::spawn_local(Box::pin(served)));
@@ -280,7 +278,7 @@ fn take(worker: &Rc<Worker>, context: &Rc<ListenerContext>, stream: Socket, peer
     let (limits, handshake) = (settings.limits.clone(), settings.timeouts.tls_handshake);
     tokio::task::spawn_local(async move {
         // Boxed one by one: a connection keeps room only for what it has become.
-        let securing = Box::pin(secure(&worker, context, client, stream, &tls, handshake));
+        let securing = Box::pin(secure(&worker, context, client, socket, &tls, handshake));
         match securing.await {
             None => {}
             Some((connection, stream)) if connection.is_multiplexed() => {
@@ -315,12 +313,12 @@ async fn secure(
     worker: &Rc<Worker>,
     context: Rc<ListenerContext>,
     client: Client,
-    stream: TcpStream,
+    socket: ClientSocket,
     tls: &Tls,
     patience: Duration,
 ) -> Option<(Rc<Connection>, TlsStream)> {
     let certificates = tls.certificates.load();
-    let handshake = handshake::accept(stream, Arc::clone(&tls.config), &worker.turns);
+    let handshake = handshake::accept(socket, Arc::clone(&tls.config), &worker.turns);
     let stream = match timeout(patience, handshake).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {

@@ -28,6 +28,7 @@ use crate::model::settings::Timeouts;
 use crate::model::snapshot::Snapshot;
 use crate::net::listen::ListenerSpec;
 use crate::net::listen::Listeners;
+use crate::net::socket::ClientSocket;
 use crate::net::stream::Hangup;
 use crate::net::stream::Transport;
 use crate::net::stream::plain::PlainStream;
@@ -95,7 +96,8 @@ impl Alone {
         let connection = Connection::open(&self.worker, context, facts, None, false);
         let worker = Rc::clone(&self.worker);
         let limits = Limits::default();
-        let served = http1::serve(worker, connection, wrap(PlainStream::new(stream)), &limits, ());
+        let served =
+            http1::serve(worker, connection, wrap(PlainStream::new(stream.into())), &limits, ());
         (client.unwrap(), tokio::task::spawn_local(served))
     }
 
@@ -158,11 +160,11 @@ impl AsyncWrite for Faulty {
 }
 
 impl Transport for Faulty {
-    fn socket(&self) -> &TcpStream {
+    fn socket(&self) -> &ClientSocket {
         self.0.socket()
     }
 
-    fn plain(&self) -> Option<&TcpStream> {
+    fn plain(&self) -> Option<&ClientSocket> {
         None
     }
 

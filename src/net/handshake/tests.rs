@@ -52,7 +52,7 @@ async fn answer(site: &Site, bytes: &[u8]) -> (std::io::Error, Vec<u8>) {
         far.read_to_end(&mut read).await.unwrap();
         read
     };
-    let refused = accept(near, Arc::clone(&site.server), &turns);
+    let refused = accept(near.into(), Arc::clone(&site.server), &turns);
     let both = async { tokio::join!(refused, client) };
     let (refused, read) = timeout(PATIENCE, both).await.unwrap();
     (refused.map(|_| ()).unwrap_err(), read)
@@ -98,7 +98,7 @@ async fn a_hello_that_comes_byte_by_byte_is_understood() {
         far.set_nodelay(true).unwrap();
         let turns = Turns::new(1);
         let mut client = Client::new(far, &site.client);
-        let accepted = accept(near, Arc::clone(&site.server), &turns);
+        let accepted = accept(near.into(), Arc::clone(&site.server), &turns);
         let ((), accepted) = tokio::join!(client.connect_slowly(), accepted);
         accepted.unwrap();
     }
@@ -152,7 +152,7 @@ async fn a_mutilated_second_flight_never_does_more_than_fail() {
             client.socket.write_all(&flight).await.ok();
             client.socket.shutdown().await.ok();
         };
-        let accepted = accept(near, Arc::clone(&site.server), &turns);
+        let accepted = accept(near.into(), Arc::clone(&site.server), &turns);
         let both = async { tokio::join!(client, accepted) };
         // Now and then the byte was what it is, or one that nobody looks at.
         timeout(PATIENCE, both).await.unwrap().1.ok();
@@ -217,7 +217,7 @@ async fn a_client_that_no_certificate_or_version_suits_is_told_so() {
         while client.receive().await > 0 {}
         client.tls.process_new_packets().unwrap_err()
     };
-    let refused = accept(near, Arc::clone(&site.server), &turns);
+    let refused = accept(near.into(), Arc::clone(&site.server), &turns);
     let (alert, refused) = tokio::join!(client, refused);
     assert_eq!(refused.map(|_| ()).unwrap_err().kind(), ErrorKind::InvalidData);
     let told = AlertDescription::NoApplicationProtocol;
@@ -246,11 +246,11 @@ async fn a_slow_client_holds_no_turn() {
     let turns = Turns::new(0);
     let (mut slow, near) = sockets().await;
     slow.write_all(&[22, 3, 1, 2, 0, 1]).await.unwrap();
-    let waits = accept(near, Arc::clone(&site.server), &turns);
+    let waits = accept(near.into(), Arc::clone(&site.server), &turns);
     let quick = async {
         for _ in 0..3 {
             let (far, near) = sockets().await;
-            let accepted = accept(near, Arc::clone(&site.server), &turns);
+            let accepted = accept(near.into(), Arc::clone(&site.server), &turns);
             let (_client, accepted) = tokio::join!(Client::connect(far, &site.client), accepted);
             accepted.unwrap();
         }
@@ -288,7 +288,7 @@ async fn handshake(
     config: Arc<ServerConfig>,
     turns: Turns,
 ) -> ErrorKind {
-    let ended = accept(near, config, &turns).await;
+    let ended = accept(near.into(), config, &turns).await;
     drop(client);
     ended.map(|_| ()).unwrap_err().kind()
 }

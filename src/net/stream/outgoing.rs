@@ -6,9 +6,9 @@ use std::io;
 use std::task::Poll;
 
 use rustls::ContentType;
-use tokio::net::TcpStream;
 
 use crate::net::direct;
+use crate::net::socket::ClientSocket;
 use crate::net::stream::records::OVERHEAD_MAX;
 use crate::net::stream::records::PLAIN_MAX;
 use crate::net::stream::records::Sealer;
@@ -28,7 +28,7 @@ const CONTROL: usize = 256;
 const SPARE: usize = 16;
 
 /// What one read of the socket takes: as many full records of the peer.
-pub(super) const SCRATCH: usize = 4 * WIRE_MAX;
+pub(in crate::net) const SCRATCH: usize = 4 * WIRE_MAX;
 
 thread_local! {
     static POOL: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
@@ -36,7 +36,7 @@ thread_local! {
 }
 
 /// Borrows the thread's buffer for one read of a socket.
-pub(super) fn with_scratch<T>(use_it: impl FnOnce(&mut [u8]) -> T) -> T {
+pub(in crate::net) fn with_scratch<T>(use_it: impl FnOnce(&mut [u8]) -> T) -> T {
     let mut scratch = READING
         .take()
         .unwrap_or_else(|| vec![0; SCRATCH].into_boxed_slice());
@@ -105,7 +105,7 @@ impl Outgoing {
     }
 
     /// Offers a little to a socket that is believed to be full, see [`direct::insist`]. Ready if it took some.
-    pub(super) fn insist(&mut self, socket: &TcpStream) -> Poll<usize> {
+    pub(super) fn insist(&mut self, socket: &ClientSocket) -> Poll<usize> {
         let took = direct::insist(socket, self.sealed());
         self.sent(took);
         if took > 0 { Poll::Ready(0) } else { Poll::Pending }

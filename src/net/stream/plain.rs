@@ -1,7 +1,6 @@
 //! A client's plaintext connection.
 
 use std::io;
-use std::io::IoSlice;
 use std::pin::Pin;
 use std::task::Context;
 use std::task::Poll;
@@ -10,37 +9,35 @@ use std::task::ready;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::io::ReadBuf;
-use tokio::net::TcpStream;
 
 use crate::net::direct;
+use crate::net::socket::ClientSocket;
 use crate::net::stream::Hangup;
 use crate::net::stream::Transport;
 
 /// A client's plaintext connection.
 #[derive(Debug)]
-pub struct PlainStream(TcpStream);
+pub struct PlainStream(ClientSocket);
 
 impl PlainStream {
     /// The connection over this socket.
     #[must_use]
-    pub fn new(socket: TcpStream) -> Self {
+    pub fn new(socket: ClientSocket) -> Self {
         Self(socket)
     }
 }
 
 impl Transport for PlainStream {
-    fn socket(&self) -> &TcpStream {
+    fn socket(&self) -> &ClientSocket {
         &self.0
     }
 
-    fn plain(&self) -> Option<&TcpStream> {
+    fn plain(&self) -> Option<&ClientSocket> {
         Some(&self.0)
     }
 
     fn poll_hangup(&mut self, cx: &mut Context<'_>) -> Poll<Hangup> {
-        let mut byte = [0; 1];
-        let peeked: io::Result<usize> = ready!(self.0.poll_peek(cx, &mut ReadBuf::new(&mut byte)));
-        Poll::Ready(match peeked {
+        Poll::Ready(match ready!(self.0.poll_peek(cx)) {
             Ok(0) | Err(_) => Hangup::Gone,
             Ok(_) => Hangup::Sent,
         })
@@ -79,18 +76,6 @@ impl AsyncWrite for PlainStream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         direct::poll_write(&self.0, cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -138,7 +138,7 @@ pub(crate) async fn sockets() -> (TcpStream, TcpStream) {
 pub(crate) async fn connected(site: &Site) -> (Client, TlsStream) {
     let (far, near) = sockets().await;
     let turns = Turns::new(8);
-    let accepted = handshake::accept(near, Arc::clone(&site.server), &turns);
+    let accepted = handshake::accept(near.into(), Arc::clone(&site.server), &turns);
     let (client, server) = tokio::join!(Client::connect(far, &site.client), accepted);
     (client, server.unwrap())
 }

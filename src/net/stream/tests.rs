@@ -96,7 +96,7 @@ async fn what_follows_the_handshake_at_once_is_not_lost() {
     for site in [site(), tls12()] {
         let (far, near) = sockets().await;
         let turns = Turns::new(1);
-        let accepted = handshake::accept(near, Arc::clone(&site.server), &turns);
+        let accepted = handshake::accept(near.into(), Arc::clone(&site.server), &turns);
         let mut client = Client::new(far, &site.client);
         // Written before the handshake is done: leaves with its last flight.
         std::io::Write::write_all(&mut client.tls.writer(), b"early bird").unwrap();

@@ -15,9 +15,9 @@ use rustls::server::UnbufferedServerConnection;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::io::ReadBuf;
-use tokio::net::TcpStream;
 
 use crate::net::direct;
+use crate::net::socket::ClientSocket;
 use crate::net::stream::outgoing::Outgoing;
 use crate::net::stream::outgoing::with_scratch;
 use crate::net::stream::records::Broken;
@@ -29,7 +29,7 @@ use crate::net::stream::session::Session;
 
 /// A TLS connection with a client, its handshake done.
 pub struct TlsStream {
-    socket: TcpStream,
+    socket: ClientSocket,
     session: Session,
     out: Outgoing,
     received: Received,
@@ -67,7 +67,7 @@ impl TlsStream {
     /// # Errors
     /// The keys cannot be taken over, or `unsent` is too long.
     pub(in crate::net) fn new(
-        socket: TcpStream,
+        socket: ClientSocket,
         connection: UnbufferedServerConnection,
         mut received: Vec<u8>,
         unsent: &[u8],

@@ -3,13 +3,12 @@
 use std::task::Context;
 use std::task::Poll;
 
-use tokio::net::TcpStream;
-
 use crate::http1::chunked::Decoder;
 use crate::http1::chunked::Encoder;
 use crate::http1::framing::Framing;
 use crate::model::fault::Fault;
 use crate::net::pipe::Pipe;
+use crate::net::socket::ClientSocket;
 use crate::proxy::downstream::BodyState;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::server::deliver::SPLICE_MIN;
@@ -42,7 +41,7 @@ impl RequestBody {
     pub(super) fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
-        from: &TcpStream,
+        from: &ClientSocket,
         exchange: &Exchange,
     ) -> Option<Poll<Result<(), Fault>>> {
         let left = self.source.left().filter(|left| *left >= SPLICE_MIN)?;

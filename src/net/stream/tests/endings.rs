@@ -133,7 +133,7 @@ async fn a_hangup_wakes_who_waits_for_it() {
 #[tokio::test]
 async fn on_plaintext_a_hangup_is_the_same() {
     let (mut far, near) = sockets().await;
-    let mut near = PlainStream::new(near);
+    let mut near = PlainStream::new(near.into());
     assert!(nothing_happened(&mut near));
     far.write_all(b"x").await.unwrap();
     assert_eq!(hangup(&mut near).await, Hangup::Sent);

@@ -1,11 +1,13 @@
 //! What leaves the machine, and when.
 
+use std::future::poll_fn;
 use std::io::IoSlice;
 use std::task::Poll;
 
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 
+use crate::net::direct::Socket;
 use crate::net::stream::Transport;
 use crate::net::stream::testing::connected;
 use crate::net::stream::testing::site;
@@ -131,7 +133,9 @@ async fn an_idle_connection_keeps_no_buffer() {
     std::io::Write::write_all(&mut client.tls.writer(), &pattern(300)).unwrap();
     let bytes = client.pending();
     client.socket.write_all(&bytes[..20]).await.unwrap();
-    server.socket().readable().await.unwrap();
+    poll_fn(|cx| server.socket().poll_read_ready(cx))
+        .await
+        .unwrap();
     let cx = &mut std::task::Context::from_waker(std::task::Waker::noop());
     assert!(server.poll_hangup(cx).is_pending());
     server.rest();

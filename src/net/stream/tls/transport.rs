@@ -6,19 +6,19 @@ use std::task::Poll;
 use std::task::ready;
 
 use tokio::io::ReadBuf;
-use tokio::net::TcpStream;
 
+use crate::net::socket::ClientSocket;
 use crate::net::stream::Hangup;
 use crate::net::stream::Transport;
 use crate::net::stream::tls::Received;
 use crate::net::stream::tls::TlsStream;
 
 impl Transport for TlsStream {
-    fn socket(&self) -> &TcpStream {
+    fn socket(&self) -> &ClientSocket {
         &self.socket
     }
 
-    fn plain(&self) -> Option<&TcpStream> {
+    fn plain(&self) -> Option<&ClientSocket> {
         None
     }
 

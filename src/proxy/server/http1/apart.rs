@@ -47,8 +47,7 @@ impl<S: Transport> Http1<S> {
                 goodbye(&mut side.stream).await;
                 linger(&mut side.stream).await;
             }
-            // A refusal means that the connection is gone already.
-            Over::Broken => drop(side.stream.socket().set_zero_linger()),
+            Over::Broken => side.stream.socket().reset_at_the_end(),
             Over::Dropped => {}
         }
     }
