@@ -114,9 +114,30 @@ pub(in crate::net) fn poll_write(
     cx: &mut Context<'_>,
     bytes: &[u8],
 ) -> Poll<io::Result<usize>> {
+    poll_send(socket, cx, bytes, SendFlags::empty())
+}
+
+/// As [`poll_write`], of the last bytes of a stream that is shut down in the next moment: what does not
+/// fill a segment waits for that, and goes in one with it.
+#[inline]
+pub(in crate::net) fn poll_write_last(
+    socket: &impl Socket,
+    cx: &mut Context<'_>,
+    bytes: &[u8],
+) -> Poll<io::Result<usize>> {
+    poll_send(socket, cx, bytes, SendFlags::MORE)
+}
+
+#[inline(always)]
+fn poll_send(
+    socket: &impl Socket,
+    cx: &mut Context<'_>,
+    bytes: &[u8],
+    flags: SendFlags,
+) -> Poll<io::Result<usize>> {
     // What is written was read, and whoever reads gives others their turn.
     loop {
-        match attempt_write(socket, bytes) {
+        match attempt_write(socket, bytes, flags) {
             Ok(count) => return Poll::Ready(Ok(count)),
             Err(Some(error)) => return Poll::Ready(Err(error)),
             Err(None) => ready!(socket.poll_write_ready(cx))?,
@@ -130,7 +151,7 @@ pub(in crate::net) fn poll_write(
 ///
 /// `WouldBlock` where it takes nothing, or what the kernel says.
 pub(in crate::net) fn write_now(socket: &impl Socket, bytes: &[u8]) -> io::Result<usize> {
-    attempt_write(socket, bytes)
+    attempt_write(socket, bytes, SendFlags::empty())
         .map_err(|error| error.unwrap_or_else(|| io::ErrorKind::WouldBlock.into()))
 }
 
@@ -150,9 +171,13 @@ pub(in crate::net) fn insist(socket: &impl Socket, bytes: &[u8]) -> usize {
 }
 
 #[inline]
-fn attempt_write(socket: &impl Socket, bytes: &[u8]) -> Result<usize, Option<io::Error>> {
+fn attempt_write(
+    socket: &impl Socket,
+    bytes: &[u8],
+    flags: SendFlags,
+) -> Result<usize, Option<io::Error>> {
     attempt(socket, Interest::WRITABLE, bytes.len(), |socket| {
-        send(socket, bytes, SendFlags::NOSIGNAL)
+        send(socket, bytes, SendFlags::NOSIGNAL | flags)
     })
 }
 

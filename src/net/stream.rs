@@ -57,6 +57,10 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin {
     /// else of `bytes`. Ready if something was taken, with how many of `bytes`.
     fn insist(&mut self, bytes: &[u8]) -> Poll<usize>;
 
+    /// What is written from now on is all that there is still to write, and the stream is shut down right
+    /// after it: its end may go with it, in one segment.
+    fn last_words(&mut self);
+
     /// Nothing more will be written: what says goodbye goes with what the next flush sends, where the
     /// stream has such words (`close_notify`, RFC 8446 §6.1).
     fn farewell(&mut self);

@@ -180,6 +180,8 @@ impl Transport for Faulty {
         Poll::Pending
     }
 
+    fn last_words(&mut self) {}
+
     fn farewell(&mut self) {}
 
     fn rest(&mut self) {}

@@ -17,27 +17,31 @@ use crate::net::stream::Transport;
 
 /// A client's plaintext connection.
 #[derive(Debug)]
-pub struct PlainStream(ClientSocket);
+pub struct PlainStream {
+    socket: ClientSocket,
+    /// What is written is the last, and the stream's end follows at once.
+    ends: bool,
+}
 
 impl PlainStream {
     /// The connection over this socket.
     #[must_use]
     pub fn new(socket: ClientSocket) -> Self {
-        Self(socket)
+        Self { socket, ends: false }
     }
 }
 
 impl Transport for PlainStream {
     fn socket(&self) -> &ClientSocket {
-        &self.0
+        &self.socket
     }
 
     fn plain(&self) -> Option<&ClientSocket> {
-        Some(&self.0)
+        Some(&self.socket)
     }
 
     fn poll_hangup(&mut self, cx: &mut Context<'_>) -> Poll<Hangup> {
-        Poll::Ready(match ready!(self.0.poll_peek(cx)) {
+        Poll::Ready(match ready!(self.socket.poll_peek(cx)) {
             Ok(0) | Err(_) => Hangup::Gone,
             Ok(_) => Hangup::Sent,
         })
@@ -48,10 +52,14 @@ impl Transport for PlainStream {
     }
 
     fn insist(&mut self, bytes: &[u8]) -> Poll<usize> {
-        match direct::insist(&self.0, bytes) {
+        match direct::insist(&self.socket, bytes) {
             0 => Poll::Pending,
             took => Poll::Ready(took),
         }
+    }
+
+    fn last_words(&mut self) {
+        self.ends = true;
     }
 
     fn farewell(&mut self) {}
@@ -65,7 +73,7 @@ impl AsyncRead for PlainStream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        direct::poll_read(&self.0, cx, buffer)
+        direct::poll_read(&self.socket, cx, buffer)
     }
 }
 
@@ -75,7 +83,10 @@ impl AsyncWrite for PlainStream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        direct::poll_write(&self.0, cx, bytes)
+        if self.ends {
+            return direct::poll_write_last(&self.socket, cx, bytes);
+        }
+        direct::poll_write(&self.socket, cx, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -84,6 +95,6 @@ impl AsyncWrite for PlainStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }

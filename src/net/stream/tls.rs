@@ -39,6 +39,8 @@ pub struct TlsStream {
     blocked: bool,
     /// Something in `out` was not written by our user, who may therefore never flush it.
     unasked: bool,
+    /// What is sent is the last, and the stream's end follows at once.
+    ends: bool,
     alpn_protocol: Option<Box<[u8]>>,
     server_name: Option<Box<str>>,
 }
@@ -83,6 +85,7 @@ impl TlsStream {
             end: None,
             blocked: false,
             unasked: !unsent.is_empty(),
+            ends: false,
             alpn_protocol,
             server_name,
         })
@@ -109,7 +112,11 @@ impl TlsStream {
     /// Sends as much of what is sealed as the socket takes. Ready once it took all.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.out.sealed().is_empty() {
-            let sent = direct::poll_write(&self.socket, cx, self.out.sealed());
+            let sent = if self.ends {
+                direct::poll_write_last(&self.socket, cx, self.out.sealed())
+            } else {
+                direct::poll_write(&self.socket, cx, self.out.sealed())
+            };
             self.blocked = sent.is_pending();
             match ready!(sent)? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),

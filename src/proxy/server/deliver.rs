@@ -49,7 +49,7 @@ impl<S: Transport> Side<S> {
             self.part(call, exchange);
             self.let_go(call, exchange);
             if self.out_sent < self.out.len() || self.has_transfer() {
-                ready!(self.poll_write(cx, exchange))?;
+                ready!(self.poll_write(cx, call.is_none(), exchange))?;
                 continue;
             }
             let Some(call) = call.as_mut() else { return self.poll_end(cx, exchange) };
@@ -103,8 +103,16 @@ impl<S: Transport> Side<S> {
             || self.pipe.as_ref().is_some_and(|pipe| pipe.holds() > 0)
     }
 
-    /// Writes what has been taken from the target.
-    fn poll_write(&mut self, cx: &mut Context<'_>, exchange: &Exchange) -> Poll<Result<(), Fault>> {
+    /// Writes what has been taken from the target; `is_all`: no more is to come.
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        is_all: bool,
+        exchange: &Exchange,
+    ) -> Poll<Result<(), Fault>> {
+        if is_all && !self.goes_on {
+            self.stream.last_words();
+        }
         // Whoever waits for the client is watched by its connection.
         exchange.rest();
         ready!(self.poll_out(cx))?;

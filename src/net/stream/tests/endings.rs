@@ -160,3 +160,41 @@ async fn a_clients_alert_ends_the_connection_and_is_named() {
         assert_eq!(hangup(&mut server).await, Hangup::Gone);
     }
 }
+
+/// Asks the kernel, whatever the runtime has heard.
+fn waits_at(client: &tokio::net::TcpStream) -> bool {
+    rustix::net::recv(client, &mut [0; 1], rustix::net::RecvFlags::PEEK).is_ok()
+}
+
+#[tokio::test]
+async fn the_last_words_on_plaintext_go_with_the_end_of_the_stream() {
+    let (mut far, near) = sockets().await;
+    let mut near = PlainStream::new(near.into());
+    near.write_all(b"hello, ").await.unwrap();
+    assert!(waits_at(&far), "what is not the last is not held back");
+    let mut first = [0; 7];
+    far.read_exact(&mut first).await.unwrap();
+    near.last_words();
+    near.write_all(b"bye").await.unwrap();
+    assert!(!waits_at(&far), "it waits for the end");
+    near.shutdown().await.unwrap();
+    assert!(waits_at(&far));
+    let mut all = String::new();
+    far.read_to_string(&mut all).await.unwrap();
+    assert_eq!(all, "bye");
+}
+
+#[tokio::test]
+async fn the_last_words_over_tls_go_with_the_end_of_the_stream() {
+    for site in [site(), tls12()] {
+        let (mut client, mut server) = connected(&site).await;
+        server.last_words();
+        server.write_all(b"bye").await.unwrap();
+        server.farewell();
+        server.flush().await.unwrap();
+        assert!(!waits_at(&client.socket), "it waits for the end");
+        server.shutdown().await.unwrap();
+        drop(server);
+        assert_eq!(client.read(3).await, b"bye");
+    }
+}

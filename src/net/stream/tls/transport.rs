@@ -36,6 +36,10 @@ impl Transport for TlsStream {
         self.out.insist(&self.socket)
     }
 
+    fn last_words(&mut self) {
+        self.ends = true;
+    }
+
     fn farewell(&mut self) {
         let Self { session, out, .. } = self;
         // Where that fails, so does the flush.

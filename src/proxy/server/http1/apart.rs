@@ -40,8 +40,8 @@ impl<S: Transport> Http1<S> {
     pub(super) async fn end(&mut self, over: Over) {
         let side = &mut self.side;
         match over {
-            // Nothing of the client's is unread: closing says goodbye.
-            Over::Quiet if side.stream.plain().is_some() && side.is_read_up() => {}
+            // Nothing of the client's is unread, and nothing waits for its end: closing says goodbye.
+            Over::Quiet if side.stream.plain().is_some() && side.goes_on && side.is_read_up() => {}
             Over::Quiet => goodbye(&mut side.stream).await,
             Over::Lingering => {
                 goodbye(&mut side.stream).await;
