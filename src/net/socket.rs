@@ -30,6 +30,7 @@ use tokio::net::TcpStream;
 
 use crate::net::direct;
 use crate::net::direct::Socket;
+use crate::net::sockets;
 
 /// A client's TCP socket.
 #[derive(Debug)]
@@ -76,6 +77,15 @@ impl ClientSocket {
     pub(in crate::net) fn poll_peek(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.watched()?
             .poll_peek(cx, &mut ReadBuf::new(&mut [0; 1]))
+    }
+
+    /// Lets the kernel take much more for this client than it may send at once.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says; all is as it was then.
+    pub fn give_ahead(&self) -> io::Result<()> {
+        self.with(sockets::give_ahead)
     }
 
     /// Closing it is to reset the connection.

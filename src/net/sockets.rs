@@ -3,11 +3,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::net::TcpListener;
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use rustix::io::Errno;
 use socket2::Domain;
 use socket2::Protocol;
+use socket2::SockRef;
 use socket2::Socket;
 use socket2::TcpKeepalive;
 use socket2::Type;
@@ -18,7 +20,10 @@ const BACKLOG: i32 = 4096;
 /// Bytes the kernel takes from us beyond what it may send at once. Without it a socket counts as
 /// writable only when a third of a buffer of megabytes is free again, and a client that takes less
 /// than that within its time limit looks like one that takes nothing.
-const UNSENT_MAX: u32 = 128 * 1024;
+pub(super) const UNSENT_MAX: u32 = 128 * 1024;
+
+/// The same for a client that takes much.
+const UNSENT_AHEAD: u32 = 1024 * 1024;
 
 /// One socket for each worker, all on the same address (SO_REUSEPORT): the kernel spreads new
 /// connections over them.
@@ -83,6 +88,12 @@ fn socket(bind: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     socket.bind(&bind.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket)
+}
+
+/// From now on the kernel takes more from us for this client than it may send at once. To be woken for
+/// every half of the little that others have costs more than to hand over a megabyte.
+pub(super) fn give_ahead(socket: BorrowedFd<'_>) -> io::Result<()> {
+    SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT_AHEAD)
 }
 
 /// Finds a peer that vanished without a word within about two minutes.
@@ -165,7 +176,7 @@ mod tests {
             let socket = sockets.duplicate(worker).unwrap();
             while let Ok((stream, _)) = socket.accept() {
                 assert!(stream.nodelay().unwrap());
-                assert!(socket2::SockRef::from(&stream).keepalive().unwrap());
+                assert!(SockRef::from(&stream).keepalive().unwrap());
                 *count += 1;
             }
         }

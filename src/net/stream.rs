@@ -18,6 +18,11 @@ use tokio::io::AsyncWrite;
 
 pub use crate::net::direct::LITTLE;
 use crate::net::socket::ClientSocket;
+use crate::net::sockets;
+
+/// Bytes that the kernel takes for a client beyond what it may send at once, unless it is to take
+/// more.
+pub const UNSENT: u64 = sockets::UNSENT_MAX as u64;
 
 /// What a client did while nothing was read from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -290,6 +290,11 @@ impl Exchange {
             .set(self.bytes_out.get().saturating_add(bytes));
     }
 
+    /// How many those are.
+    pub(crate) fn sent(&self) -> u64 {
+        self.bytes_out.get()
+    }
+
     /// Why it failed, if it did.
     pub(crate) fn fault(&self) -> Option<Fault> {
         self.fault.get()

@@ -103,6 +103,17 @@ impl<S: Transport> Side<S> {
             || self.pipe.as_ref().is_some_and(|pipe| pipe.holds() > 0)
     }
 
+    /// The client takes nothing more at the moment.
+    fn is_sated(&mut self, exchange: &Exchange) {
+        let transfer = self.transfer.as_ref().map_or(0, |it| it.waiting().len());
+        let waits = transfer + self.pipe.as_ref().map_or(0, Pipe::holds);
+        let taken = exchange
+            .sent()
+            .saturating_sub(u64::try_from(waits).unwrap_or(u64::MAX));
+        let tick = exchange.worker.clock.last();
+        self.appetite.is_sated(self.stream.socket(), tick, taken);
+    }
+
     /// Writes what has been taken from the target; `is_all`: no more is to come.
     fn poll_write(
         &mut self,
@@ -113,6 +124,18 @@ impl<S: Transport> Side<S> {
         if is_all && !self.goes_on {
             self.stream.last_words();
         }
+        let wrote = self.poll_write_all(cx, exchange);
+        if wrote.is_pending() {
+            self.is_sated(exchange);
+        }
+        wrote
+    }
+
+    fn poll_write_all(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &Exchange,
+    ) -> Poll<Result<(), Fault>> {
         // Whoever waits for the client is watched by its connection.
         exchange.rest();
         ready!(self.poll_out(cx))?;

@@ -7,6 +7,7 @@ pub(crate) mod http1;
 pub(crate) mod http2;
 
 mod allowance;
+mod appetite;
 mod deliver;
 mod farewell;
 mod frames;

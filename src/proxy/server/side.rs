@@ -30,6 +30,7 @@ use crate::proxy::exchange::Asked;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::exchange::Kind;
 use crate::proxy::reply::Reply;
+use crate::proxy::server::appetite::Appetite;
 use crate::proxy::server::http1::Manner;
 use crate::proxy::server::request_body::RequestBody;
 pub(super) use crate::proxy::server::side::writing::offer;
@@ -62,6 +63,7 @@ pub(super) struct Side<S> {
     answer_at: Option<usize>,
     pub(super) transfer: Option<Transfer>,
     pub(super) pipe: Option<Pipe>,
+    pub(super) appetite: Appetite,
 }
 
 impl<S: Transport> Side<S> {
@@ -85,6 +87,7 @@ impl<S: Transport> Side<S> {
             answer_at: None,
             transfer: None,
             pipe: None,
+            appetite: Appetite::default(),
         }
     }
 
@@ -97,6 +100,7 @@ impl<S: Transport> Side<S> {
         self.out = Buffer::take();
         self.out_sent = 0;
         self.answer_at = None;
+        self.appetite.begin();
     }
 
     /// Nothing is in flight: gives back what an idle connection needs none of.
