@@ -1,5 +1,6 @@
 //! The client's side of an exchange over HTTP/1: its body as it comes, its answer as it is written.
 
+mod reading;
 mod writing;
 
 use std::rc::Rc;
@@ -20,7 +21,6 @@ use crate::net::stream::Hangup;
 use crate::net::stream::Transport;
 use crate::proxy::buffers::Buffer;
 use crate::proxy::buffers::Transfer;
-use crate::proxy::buffers::poll_read_scratch;
 use crate::proxy::call::Call;
 use crate::proxy::connection::Connection;
 use crate::proxy::downstream::BodyState;
@@ -222,23 +222,7 @@ impl<S: Transport> Downstream for Side<S> {
         out: &mut Vec<u8>,
         by_pipe: bool,
     ) -> Poll<Result<(), Fault>> {
-        let Self { stream, pending, body, .. } = self;
-        if !pending.is_empty() {
-            let used = body.take(pending, exchange, out)?;
-            pending.drain(..used);
-        }
-        if let (true, true, Some(from)) = (by_pipe, out.is_empty(), stream.plain())
-            && let Some(filled) = body.poll_fill(cx, from, exchange)
-        {
-            return filled;
-        }
-        while out.is_empty() && body.state != BodyState::Taken {
-            let read = poll_read_scratch(stream, cx, |bytes| {
-                body.take_read(bytes, exchange, out, pending)
-            });
-            ready!(read).map_err(|_gone| Fault::BodyBroken)??;
-        }
-        Poll::Ready(Ok(()))
+        self.poll_take(cx, exchange, out, by_pipe)
     }
 
     fn pipe(&mut self) -> Option<&mut Pipe> {
