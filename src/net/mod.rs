@@ -7,6 +7,7 @@ pub mod handshake;
 pub mod incoming;
 pub mod limits;
 pub mod listen;
+pub mod low_water;
 mod pem;
 pub mod pipe;
 pub mod socket;
