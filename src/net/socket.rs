@@ -64,6 +64,12 @@ impl ClientSocket {
         Ok(self.watched.get_or_init(|| watched))
     }
 
+    /// As the runtime knows it, once it has been waited for.
+    #[must_use]
+    pub fn known(&self) -> Option<&TcpStream> {
+        self.watched.get()
+    }
+
     /// Whether the other side has ended its stream, or all of it, as far as the runtime has heard:
     /// also where something that it sent before is unread.
     pub(in crate::net) fn has_hung_up(&self) -> bool {

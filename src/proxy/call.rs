@@ -23,6 +23,7 @@ use crate::proxy::downstream::Downstream;
 use crate::proxy::exchange::Asked;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::idle::TargetConnection;
+use crate::proxy::strides::Strides;
 
 /// What a target may send before the body of its answer.
 const LIMITS: HeadLimits = HeadLimits { bytes: 64 * 1024, fields: 1000, target: 64 * 1024 };
@@ -52,6 +53,8 @@ pub(crate) struct Call {
     /// The part of the request's body that waits for the target.
     out: Buffer,
     out_sent: usize,
+    /// In which a large answer is read.
+    strides: Strides,
 }
 
 /// An answer as it comes.
@@ -85,6 +88,7 @@ impl Call {
             head_sent: 0,
             out: Buffer::default(),
             out_sent: 0,
+            strides: Strides::default(),
         }
     }
 
@@ -106,6 +110,18 @@ impl Call {
     /// Whether the connection may carry another request.
     pub(crate) fn may_be_kept(&self) -> bool {
         self.answer.reusable && self.upload == Upload::Passed && self.answer.body.is_done()
+    }
+
+    /// Sees how an answer's body comes of which `before` bytes were left, and how more of it is to be
+    /// awaited.
+    pub(crate) fn stride(&mut self, before: Option<u64>, waits: bool, exchange: &Exchange) {
+        let left = (before, self.answer.body.left(), self.connection.stream.tcp());
+        let (Some(before), Some(left), Some(socket)) = left else { return };
+        if waits {
+            self.strides.wait(socket, left, exchange);
+        } else {
+            self.strides.took(socket, before, left);
+        }
     }
 
     /// Sends the request and waits for the head of its answer, which `down` takes.

@@ -65,6 +65,8 @@ pub(crate) struct Exchange {
     waiting_for: Cell<Fault>,
     /// A tick found it waiting: it is none of the many that are over at once.
     is_slow: Cell<bool>,
+    /// The next tick wakes whoever works on it.
+    waits_for_much: Cell<bool>,
     fault: Cell<Option<Fault>>,
     parting: Cell<Parting>,
     waker: RefCell<Option<Waker>>,
@@ -115,6 +117,7 @@ impl Exchange {
             waiting_until: Cell::new(None),
             waiting_for: Cell::new(Fault::Internal),
             is_slow: Cell::new(false),
+            waits_for_much: Cell::new(false),
             fault: Cell::new(None),
             parting: Cell::new(Parting::Cut),
             waker: RefCell::new(None),

@@ -35,6 +35,7 @@ mod server;
 mod share;
 mod skew;
 mod special;
+mod strides;
 #[cfg(test)]
 mod testing;
 mod tries;

@@ -6,3 +6,4 @@ mod framing;
 mod heads;
 mod interim;
 mod large;
+mod strides;

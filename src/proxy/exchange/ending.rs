@@ -142,7 +142,7 @@ impl Watched for Exchange {
             self.time_out();
         } else if self.is_body_too_slow() {
             self.end(Fault::BodyTooSlow);
-        } else if !self.is_slow.replace(true) {
+        } else if !self.is_slow.replace(true) | self.waits_for_much.replace(false) {
             self.wake();
         }
         // Its pool may be cut at any time.

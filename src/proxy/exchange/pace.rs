@@ -7,6 +7,12 @@ use crate::proxy::clock::TICK;
 use crate::proxy::exchange::Exchange;
 
 impl Exchange {
+    /// More of a body is awaited than its next bytes: whoever works on it is woken at the next tick, to
+    /// take what has come until then.
+    pub(crate) fn waits_for_much(&self) {
+        self.waits_for_much.set(true);
+    }
+
     /// Bytes of the request body that have come.
     pub(crate) fn has_received(&self, bytes: usize) -> u64 {
         let sum = self

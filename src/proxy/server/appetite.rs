@@ -50,8 +50,8 @@ impl Appetite {
 mod tests {
     use super::*;
     use socket2::SockRef;
-    use std::time::Duration;
     use socket2::Socket;
+    use std::time::Duration;
     use tokio::net::TcpListener;
     use tokio::net::TcpStream;
 

@@ -53,7 +53,10 @@ impl<S: Transport> Side<S> {
                 continue;
             }
             let Some(call) = call.as_mut() else { return self.poll_end(cx, exchange) };
-            let Poll::Ready(more) = self.poll_more(cx, call, exchange) else {
+            let before = call.answer.body.left();
+            let more = self.poll_more(cx, call, exchange);
+            call.stride(before, more.is_pending(), exchange);
+            let Poll::Ready(more) = more else {
                 exchange.wait_on(Fault::ResponseTimeout, exchange.timeouts().response);
                 ready!(self.poll_flush(cx))?;
                 return Poll::Pending;

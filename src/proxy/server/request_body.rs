@@ -57,6 +57,11 @@ impl RequestBody {
         Some(Poll::Ready(self.count(moved, exchange)))
     }
 
+    /// How many bytes of its content are still to be taken, where its length is known.
+    pub(super) fn left(&self) -> Option<u64> {
+        self.source.left()
+    }
+
     fn pass_on(
         &mut self,
         data: &[u8],

@@ -34,6 +34,7 @@ use crate::proxy::server::appetite::Appetite;
 use crate::proxy::server::http1::Manner;
 use crate::proxy::server::request_body::RequestBody;
 pub(super) use crate::proxy::server::side::writing::offer;
+use crate::proxy::strides::Strides;
 
 /// The client's side of the exchange at hand, and what stays between two of them.
 pub(super) struct Side<S> {
@@ -64,6 +65,8 @@ pub(super) struct Side<S> {
     pub(super) transfer: Option<Transfer>,
     pub(super) pipe: Option<Pipe>,
     pub(super) appetite: Appetite,
+    /// In which its large bodies are read.
+    strides: Strides,
 }
 
 impl<S: Transport> Side<S> {
@@ -88,6 +91,7 @@ impl<S: Transport> Side<S> {
             transfer: None,
             pipe: None,
             appetite: Appetite::default(),
+            strides: Strides::default(),
         }
     }
 
@@ -101,6 +105,7 @@ impl<S: Transport> Side<S> {
         self.out_sent = 0;
         self.answer_at = None;
         self.appetite.begin();
+        self.strides.begin();
     }
 
     /// Nothing is in flight: gives back what an idle connection needs none of.
@@ -109,6 +114,7 @@ impl<S: Transport> Side<S> {
         self.transfer = None;
         self.pipe = None;
         self.body.pipe = None;
+        self.awaits_all();
         self.is_unseen = !self.pending.is_empty();
         if self.pending.is_empty() {
             self.pending = Vec::new();
@@ -222,7 +228,10 @@ impl<S: Transport> Downstream for Side<S> {
         out: &mut Vec<u8>,
         by_pipe: bool,
     ) -> Poll<Result<(), Fault>> {
-        self.poll_take(cx, exchange, out, by_pipe)
+        let before = self.body.left();
+        let came = self.poll_take(cx, exchange, out, by_pipe);
+        self.stride(before, came.is_pending(), exchange);
+        came
     }
 
     fn pipe(&mut self) -> Option<&mut Pipe> {

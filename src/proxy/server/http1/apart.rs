@@ -44,6 +44,7 @@ impl<S: Transport> Http1<S> {
             Over::Quiet if side.stream.plain().is_some() && side.goes_on && side.is_read_up() => {}
             Over::Quiet => goodbye(&mut side.stream).await,
             Over::Lingering => {
+                side.awaits_all();
                 goodbye(&mut side.stream).await;
                 linger(&mut side.stream).await;
             }

@@ -11,6 +11,9 @@ use crate::proxy::downstream::BodyState;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::server::side::Side;
 
+/// What a record of TLS of which a part has come carries of a body at most (RFC 8446 §5.1).
+const RECORD: u64 = 16 * 1024;
+
 impl<S: Transport> Side<S> {
     /// Takes more of the body, as [`poll_body`](crate::proxy::downstream::Downstream::poll_body) says.
     pub(super) fn poll_take(
@@ -37,5 +40,27 @@ impl<S: Transport> Side<S> {
             ready!(read).map_err(|_gone| Fault::BodyBroken)??;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Whatever the client still sends is awaited, however little.
+    pub(in crate::proxy::server) fn awaits_all(&mut self) {
+        // One that was never waited for awaits everything.
+        if let Some(socket) = self.stream.socket().known() {
+            self.strides.end(socket);
+        }
+    }
+
+    /// Sees how a body comes of which `before` bytes were left, and how more of it is to be awaited.
+    pub(super) fn stride(&mut self, before: Option<u64>, waits: bool, exchange: &Exchange) {
+        let (Some(before), Some(left)) = (before, self.body.left()) else { return };
+        let Some(socket) = self.stream.socket().known() else { return };
+        if waits {
+            // Of what is left a part may have come already, sealed.
+            let sealed = if self.stream.plain().is_some() { 0 } else { RECORD };
+            self.strides
+                .wait(socket, left.saturating_sub(sealed), exchange);
+        } else {
+            self.strides.took(socket, before, left);
+        }
     }
 }

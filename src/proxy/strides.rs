@@ -1,0 +1,103 @@
+//! In which strides a large body is taken from a socket: as it comes, or, where it comes fast, in
+//! strides so long that being woken for each costs little.
+
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::net::low_water::LowWater;
+use crate::proxy::exchange::Exchange;
+
+/// How much of a body shows its pace, in bytes; also the shortest stride that is worth a system call.
+const SAMPLE: u64 = 64 * 1024;
+
+/// The longest stride, in bytes.
+const LONGEST: u64 = 256 * 1024;
+
+/// How long a stride may take to come, at the pace that was seen.
+const TIME: Duration = Duration::from_millis(4);
+
+/// The strides in which one socket is read.
+#[derive(Default)]
+pub(crate) struct Strides {
+    mark: LowWater,
+    /// How long they are; 0: as it comes.
+    length: u64,
+    /// Since when the pace is watched.
+    since: Option<Instant>,
+    /// How much has come since.
+    came: u64,
+    /// The tick after which nothing has come.
+    waits: Option<Instant>,
+}
+
+impl Strides {
+    /// The pace of a body: nothing is known of it yet.
+    pub(crate) fn begin(&mut self) {
+        (self.length, self.since, self.came) = (0, None, 0);
+    }
+
+    /// Of a body of which `before` bytes were left, `left` are.
+    pub(crate) fn took(&mut self, socket: &TcpStream, before: u64, left: u64) {
+        self.waits = None;
+        if left == 0 {
+            return self.end(socket);
+        }
+        let Some(since) = self.since else {
+            if left >= SAMPLE {
+                self.since = Some(Instant::now());
+            }
+            return;
+        };
+        self.came += before.saturating_sub(left);
+        if self.came >= SAMPLE {
+            let now = Instant::now();
+            self.length = stride(self.came, now.saturating_duration_since(since));
+            (self.since, self.came) = (Some(now), 0);
+        }
+    }
+
+    /// Waits for more, of which `left` bytes are certain to come over `socket`. No longer than until
+    /// the next tick for a whole stride.
+    pub(crate) fn wait(&mut self, socket: &TcpStream, left: u64, exchange: &Exchange) {
+        let tick = exchange.worker.clock.last();
+        if *self.waits.get_or_insert(tick) != tick && self.mark.is_high() {
+            self.begin();
+        }
+        let length = self.length.min(left);
+        if length < SAMPLE {
+            self.end(socket);
+        } else {
+            self.mark.set(socket, usize::try_from(length).unwrap_or(1));
+            exchange.waits_for_much();
+        }
+    }
+
+    /// Whatever comes is awaited again.
+    pub(crate) fn end(&mut self, socket: &TcpStream) {
+        self.mark.set(socket, 1);
+    }
+}
+
+/// The stride for a body of which `came` bytes took so long: a power of two, so that it seldom changes.
+fn stride(came: u64, took: Duration) -> u64 {
+    let fits = u128::from(came) * TIME.as_nanos() / took.as_nanos().max(1);
+    let fits = u64::try_from(fits).unwrap_or(LONGEST).min(LONGEST);
+    if fits < SAMPLE { 0 } else { 1 << fits.ilog2() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stride_is_what_comes_in_a_moment() {
+        let micros = Duration::from_micros;
+        assert_eq!(stride(SAMPLE, micros(100)), LONGEST);
+        assert_eq!(stride(SAMPLE, Duration::ZERO), LONGEST);
+        assert_eq!(stride(SAMPLE, micros(4000)), SAMPLE);
+        assert_eq!(stride(3 * SAMPLE, micros(4000)), 2 * SAMPLE, "it seldom changes");
+        assert_eq!(stride(SAMPLE, micros(4001)), 0, "it comes too slowly");
+    }
+}
