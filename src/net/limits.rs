@@ -43,6 +43,17 @@ pub fn is_reserved(file: &impl AsFd) -> bool {
     file.as_fd().as_raw_fd() >= RESERVED_FROM.load(Ordering::Relaxed)
 }
 
+/// Whether this descriptor was made, or might have been, while half of those that traffic may take
+/// were in use: it is no time to keep one that nobody needs at the moment.
+#[must_use]
+pub fn is_scarce(file: &impl AsFd) -> bool {
+    is_in_upper_half(file.as_fd().as_raw_fd(), RESERVED_FROM.load(Ordering::Relaxed))
+}
+
+fn is_in_upper_half(file: RawFd, reserved_from: RawFd) -> bool {
+    file >= reserved_from / 2
+}
+
 /// The error of a call that would have taken a reserved descriptor.
 #[must_use]
 pub fn out_of_files() -> io::Error {
@@ -123,6 +134,12 @@ mod tests {
         let raised = raise_nofile().unwrap();
         assert_eq!(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX), raised);
         assert_eq!(raise_nofile().unwrap(), raised);
+    }
+
+    #[test]
+    fn descriptors_are_scarce_from_the_half_of_what_traffic_may_take() {
+        assert_eq!([447, 448, 900].map(|file| is_in_upper_half(file, 896)), [false, true, true]);
+        assert!(!is_in_upper_half(500_000, RawFd::MAX), "before anything is reserved");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::net::dial::Stream;
+use crate::net::limits::is_scarce;
 
 /// How long an idle connection is kept: below what common targets keep theirs (Tomcat 20–60 s,
 /// nginx 75 s), so that it is we who close it.
@@ -107,11 +108,14 @@ impl IdleConnections {
         None
     }
 
-    /// Keeps a connection whose last answer was complete at `now`.
+    /// Keeps a connection whose last answer was complete at `now`; none above the limit while
+    /// descriptors are scarce, for no other worker could close it.
     pub(crate) fn put(&self, connection: TargetConnection, now: Instant) {
         let mut by_target = self.by_target.borrow_mut();
         let idle = by_target.entry(connection.filed_under).or_default();
-        if idle.len() < self.per_target_max.get().saturating_mul(BURST) {
+        let max = self.per_target_max.get();
+        let most = if is_scarce(&connection.stream) { max } else { max.saturating_mul(BURST) };
+        if idle.len() < most {
             idle.push(Idle { stream: connection.stream, since: now });
         }
     }
