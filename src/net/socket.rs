@@ -85,13 +85,14 @@ impl ClientSocket {
             .poll_peek(cx, &mut ReadBuf::new(&mut [0; 1]))
     }
 
-    /// Lets the kernel take much more for this client than it may send at once.
+    /// Lets the kernel take much more for this client than it may send at once, or as little as for
+    /// others.
     ///
     /// # Errors
     ///
     /// What the kernel says; all is as it was then.
-    pub fn give_ahead(&self) -> io::Result<()> {
-        self.with(sockets::give_ahead)
+    pub fn give_ahead(&self, much: bool) -> io::Result<()> {
+        self.with(|socket| sockets::give_ahead(socket, much))
     }
 
     /// Closing it is to reset the connection.

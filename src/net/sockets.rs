@@ -90,10 +90,11 @@ fn socket(bind: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// From now on the kernel takes more from us for this client than it may send at once. To be woken for
-/// every half of the little that others have costs more than to hand over a megabyte.
-pub(super) fn give_ahead(socket: BorrowedFd<'_>) -> io::Result<()> {
-    SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT_AHEAD)
+/// Whether from now on the kernel takes much more from us for this client than it may send at once, or
+/// as little as for others. To be woken for every half of that little costs more than to hand over a
+/// megabyte.
+pub(super) fn give_ahead(socket: BorrowedFd<'_>, much: bool) -> io::Result<()> {
+    SockRef::from(&socket).set_tcp_notsent_lowat(if much { UNSENT_AHEAD } else { UNSENT_MAX })
 }
 
 /// Finds a peer that vanished without a word within about two minutes.

@@ -15,6 +15,10 @@ const SAMPLE: u64 = 64 * 1024;
 /// The longest stride, in bytes.
 const LONGEST: u64 = 256 * 1024;
 
+/// How much of a body is taken as it comes after a stride that did not: whoever sends in bursts, or
+/// waits for an answer of ours or of our kernel's, is held up by one in so many bytes.
+const REST: u64 = 4 * 1024 * 1024;
+
 /// How long a stride may take to come, at the pace that was seen.
 const TIME: Duration = Duration::from_millis(4);
 
@@ -28,6 +32,10 @@ pub(crate) struct Strides {
     since: Option<Instant>,
     /// How much has come since.
     came: u64,
+    /// Whether it was waited for since: what had come already says nothing about the pace.
+    waited: bool,
+    /// How much is to come before the pace is watched again.
+    rests: u64,
     /// The tick after which nothing has come.
     waits: Option<Instant>,
 }
@@ -35,7 +43,7 @@ pub(crate) struct Strides {
 impl Strides {
     /// The pace of a body: nothing is known of it yet.
     pub(crate) fn begin(&mut self) {
-        (self.length, self.since, self.came) = (0, None, 0);
+        (self.length, self.since, self.came, self.rests) = (0, None, 0, 0);
     }
 
     /// Of a body of which `before` bytes were left, `left` are.
@@ -44,17 +52,19 @@ impl Strides {
         if left == 0 {
             return self.end(socket);
         }
+        let came = before.saturating_sub(left);
+        self.rests = self.rests.saturating_sub(came);
         let Some(since) = self.since else {
-            if left >= SAMPLE {
-                self.since = Some(Instant::now());
+            if left >= SAMPLE && self.rests == 0 {
+                (self.since, self.waited) = (Some(Instant::now()), false);
             }
             return;
         };
-        self.came += before.saturating_sub(left);
-        if self.came >= SAMPLE {
+        self.came += came;
+        if self.came >= SAMPLE && self.waited {
             let now = Instant::now();
             self.length = stride(self.came, now.saturating_duration_since(since));
-            (self.since, self.came) = (Some(now), 0);
+            (self.since, self.came, self.waited) = (Some(now), 0, false);
         }
     }
 
@@ -62,8 +72,11 @@ impl Strides {
     /// the next tick for a whole stride.
     pub(crate) fn wait(&mut self, socket: &TcpStream, left: u64, exchange: &Exchange) {
         let tick = exchange.worker.clock.last();
+        self.waited = true;
         if *self.waits.get_or_insert(tick) != tick && self.mark.is_high() {
+            // It does not come as it came: for a good while it is taken as it comes.
             self.begin();
+            self.rests = REST;
         }
         let length = self.length.min(left);
         if length < SAMPLE {

@@ -109,6 +109,9 @@ impl<S: Transport> Side<S> {
                     self.connection.has_written();
                 }
                 self.connection.waits_to_write();
+                if self.connection.is_in_doubt() {
+                    self.appetite.is_lost(self.stream.socket());
+                }
                 Poll::Pending
             }
         }
