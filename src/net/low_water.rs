@@ -44,19 +44,16 @@ impl LowWater {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::stream::testing::sockets;
     use std::time::Duration;
     use tokio::io::AsyncWriteExt;
-    use tokio::net::TcpListener;
     use tokio::time::timeout;
 
     async fn pair() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (one, other) = tokio::join!(TcpStream::connect(address), listener.accept());
-        let reader = other.unwrap().0;
+        let (writer, reader) = sockets().await;
         // A new socket is believed to be readable until it is tried.
         assert!(reader.try_read(&mut [0]).is_err());
-        (one.unwrap(), reader)
+        (writer, reader)
     }
 
     /// Whether `socket` becomes readable.

@@ -156,18 +156,11 @@ fn flags() -> SpliceFlags {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::stream::testing::sockets;
     use std::future::poll_fn;
     use tokio::io::AsyncReadExt;
     use tokio::io::AsyncWriteExt;
-    use tokio::net::TcpListener;
     use tokio::net::TcpStream;
-
-    async fn pair() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (one, other) = tokio::join!(TcpStream::connect(address), listener.accept());
-        (one.unwrap(), other.unwrap().0)
-    }
 
     /// Fills an empty pipe, or drains one that holds something; how much it took in.
     async fn step(pipe: &mut Pipe, from: &TcpStream, to: &TcpStream, most: u64) -> u64 {
@@ -180,7 +173,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_goes_in_at_one_socket_comes_out_at_the_other() {
-        let ((mut writer, from), (to, mut reader)) = (pair().await, pair().await);
+        let ((mut writer, from), (to, mut reader)) = (sockets().await, sockets().await);
         let sent: Vec<u8> = (0..3_000_000_u32).map(|at| at.to_le_bytes()[0]).collect();
         let length = sent.len();
         let expected = sent.clone();
@@ -201,7 +194,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_end_of_the_stream_is_told_and_a_full_pipe_is_never_used_again() {
-        let (mut writer, from) = pair().await;
+        let (mut writer, from) = sockets().await;
         writer.write_all(b"blue").await.unwrap();
         drop(writer);
         let mut pipe = Pipe::take().unwrap();

@@ -19,6 +19,7 @@ use crate::model::orders::Orders;
 use crate::model::orders::pause::Pause;
 use crate::model::orders::pause::is_safe;
 use crate::model::snapshot::Snapshot;
+use crate::proxy::connection::keep_waker;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::reply;
 use crate::proxy::reply::Reply;
@@ -129,10 +130,7 @@ impl Held {
         if self.until() <= now {
             return Poll::Ready(Freed::TooLong);
         }
-        let mut waker = self.waiting.waker.borrow_mut();
-        if !waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
-            *waker = Some(cx.waker().clone());
-        }
+        keep_waker(&self.waiting.waker, cx);
         Poll::Pending
     }
 }

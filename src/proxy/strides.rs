@@ -103,6 +103,43 @@ fn stride(came: u64, took: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::stream::testing::sockets;
+    use crate::proxy::clock::TICK;
+    use crate::proxy::testing::Alone;
+    use tokio::task::LocalSet;
+
+    #[tokio::test]
+    async fn only_what_was_waited_for_shows_the_pace_and_a_stride_that_does_not_come_ends_them() {
+        LocalSet::new().run_until(pace_and_rest()).await;
+    }
+
+    async fn pace_and_rest() {
+        let alone = Alone::new();
+        let exchange = alone.exchange();
+        let (_far, near) = sockets().await;
+        let (mut strides, mut left) = (Strides::default(), 100 * SAMPLE);
+        let mut take = |strides: &mut Strides| {
+            strides.took(&near, left, left - SAMPLE);
+            left -= SAMPLE;
+            strides.length
+        };
+        assert_eq!([(); 5].map(|()| take(&mut strides)), [0; 5], "it was there already");
+        strides.wait(&near, SAMPLE, &exchange);
+        assert_eq!(take(&mut strides), LONGEST);
+        strides.wait(&near, LONGEST, &exchange);
+        assert!(strides.mark.is_high());
+        alone.worker.clock.tick(Instant::now() + TICK, false);
+        strides.wait(&near, LONGEST, &exchange);
+        assert!(!strides.mark.is_high());
+        for _ in 0..REST / SAMPLE {
+            strides.wait(&near, LONGEST, &exchange);
+            assert_eq!(take(&mut strides), 0);
+        }
+        strides.wait(&near, LONGEST, &exchange);
+        take(&mut strides);
+        strides.wait(&near, LONGEST, &exchange);
+        assert_eq!(take(&mut strides), LONGEST, "a good while is over");
+    }
 
     #[test]
     fn a_stride_is_what_comes_in_a_moment() {

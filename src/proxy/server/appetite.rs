@@ -90,18 +90,14 @@ impl Appetite {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::stream::testing::sockets;
     use socket2::SockRef;
     use socket2::Socket;
     use std::time::Duration;
-    use tokio::net::TcpListener;
-    use tokio::net::TcpStream;
 
     /// A client's socket, and another handle of the same one.
     async fn socket() -> (ClientSocket, Socket) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap())
-            .await
-            .unwrap();
+        let (_client, stream) = sockets().await;
         let same = SockRef::from(&stream).try_clone().unwrap();
         same.set_tcp_notsent_lowat(1).unwrap();
         (stream.into(), same)

@@ -17,6 +17,8 @@ use std::thread::LocalKey;
 
 use tokio::task::spawn_local;
 
+use crate::proxy::connection::keep_waker;
+
 /// How many tasks of a worker wait at most. Each is as large as what a request needs until its answer
 /// begins, some 2 KB.
 const WAITING_MAX: usize = 256;
@@ -39,13 +41,7 @@ impl<J> Seat<J> {
         if let Some(job) = self.job.take() {
             return Poll::Ready(job);
         }
-        let mut waker = self.waker.borrow_mut();
-        if !waker
-            .as_ref()
-            .is_some_and(|known| known.will_wake(cx.waker()))
-        {
-            *waker = Some(cx.waker().clone());
-        }
+        keep_waker(&self.waker, cx);
         Poll::Pending
     }
 
